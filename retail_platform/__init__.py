@@ -1,0 +1,1 @@
+"""Country x day retail data platform: files in, trusted marts out."""

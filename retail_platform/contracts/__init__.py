@@ -1,0 +1,1 @@
+"""One Open Data Contract Standard file per feed."""

@@ -1,0 +1,45 @@
+"""Errors of the platform: what was seen, what was expected, what to do.
+
+Add a class here when a caller must tell one failure from another. `Terminal` errors never heal by
+trying again (bad data, bad configuration); `Transient` ones may (a lock, a dropped connection).
+"""
+
+
+class RetailError(Exception):
+    """Base of every error the platform raises on purpose."""
+
+
+class Terminal(RetailError):
+    """Trying again cannot help; somebody has to change something."""
+
+
+class Transient(RetailError):
+    """Trying again later may help."""
+
+
+class ConfigurationError(Terminal):
+    """A setting, registry entry or contract is wrong or missing."""
+
+
+class FileRejected(Terminal):
+    """A delivered file cannot be taken as it is; it stays in the inbox.
+
+    Attributes:
+        code: short stable identifier of the kind of problem, e.g. ``truncated_gzip``.
+        seen: what was found in the file.
+        remedy: what the sender or operator should do.
+    """
+
+    def __init__(self, code: str, seen: str, remedy: str) -> None:
+        super().__init__(f"{code}: {seen} {remedy}")
+        self.code = code
+        self.seen = seen
+        self.remedy = remedy
+
+
+class WarehouseBusy(Transient):
+    """Another process holds the warehouse file."""
+
+
+class LoadMismatch(Terminal):
+    """The rows that arrived in the warehouse are not the rows the manifest promises."""

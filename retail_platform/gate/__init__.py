@@ -1,0 +1,1 @@
+"""The gate: raw files in, contract-true Parquet and quarantine out."""

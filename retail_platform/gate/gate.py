@@ -1,0 +1,503 @@
+"""The gate: inbox files of one feed become manifests, Parquet and quarantine, or are refused.
+
+Commit protocol, harmless to interrupt anywhere: data and quarantine objects (named by content) ->
+original copied to history -> manifest put (the commit point) -> inbox object deleted. Running it
+again over the same inbox gives the same lake.
+"""
+
+import hashlib
+import io
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from retail_platform.contract import FeedContract
+from retail_platform.countries import ALL, CountryRegistry
+from retail_platform.errors import FileRejected
+from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
+from retail_platform.gate.layout import Layout, recognise
+from retail_platform.gate.rows import RowJudge
+from retail_platform.gate.text import CHUNK_ROWS, FileText, fetch
+from retail_platform.lake.inbox import Arrival, Rejection
+from retail_platform.lake.manifest import (
+    FileFacts,
+    Manifest,
+    read_manifests,
+    write_manifests,
+)
+from retail_platform.lake.store import Lake, data_path, history_path, quarantine_path
+from retail_platform.partitions import Partition, Scope
+
+BATCH_FILES = 512
+"""Files judged together: pandera costs about 18 ms a call whatever the size, so a call serves
+many files; beyond some hundred files the call no longer shows in the total."""
+
+BATCH_BYTES = 96 << 20
+"""Bytes read together; bounds memory at a few hundred megabytes for wide text frames."""
+
+OBJECT_ROWS = 4_000_000
+"""Rows of one Parquet object of a single large file (about 100 MB for receipts)."""
+
+_FETCH_THREADS = 4
+
+Step = Callable[[str], None]
+
+
+@dataclass
+class GateReport:
+    """What became of the files.
+
+    Attributes:
+        manifests: partitions that changed, with their new manifest.
+        rejections: files refused now; they stay in the inbox.
+        files: files taken in, repetitions of known content included.
+    """
+
+    manifests: dict[Partition, Manifest] = field(default_factory=dict)
+    rejections: list[Rejection] = field(default_factory=list)
+    files: int = 0
+
+    def add(self, other: "GateReport") -> None:
+        """Merge the report of another batch."""
+        self.manifests.update(other.manifests)
+        self.rejections += other.rejections
+        self.files += other.files
+
+
+class Gate:
+    """Takes in files of one feed."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        contract: FeedContract,
+        registry: CountryRegistry,
+        on_step: Step = lambda step: None,
+    ) -> None:
+        """Prepare for one feed.
+
+        Args:
+            on_step: called with the name of each step of the commit protocol before it begins.
+        """
+        self._lake = lake
+        self._contract = contract
+        self._registry = registry
+        self._judge = RowJudge(contract, registry)
+        self._on_step = on_step
+
+    def take_in(
+        self,
+        arrivals: Iterable[Arrival],
+        on_batch: Callable[[int], None] = lambda files: None,
+    ) -> GateReport:
+        """Judge and commit files, batch by batch.
+
+        Args:
+            on_batch: told the number of files done so far, for progress.
+        """
+        report = GateReport()
+        done = 0
+        for batch in _batches(sorted(arrivals, key=lambda a: (a.file.day, a.file.country, a.name))):
+            report.add(self._take_in_batch(batch))
+            done += len(batch)
+            on_batch(done)
+        return report
+
+    def _take_in_batch(self, arrivals: Sequence[Arrival]) -> GateReport:
+        report = GateReport()
+        known = self._known_manifests(arrivals)
+        batch = _Batch(self._contract, self._registry, self._judge)
+        repeated: list[tuple[Arrival, FileFacts]] = []
+        for arrival, text in self._fetch(arrivals):
+            if isinstance(text, FileRejected):
+                report.rejections.append(self._rejection(arrival, text))
+                continue
+            try:
+                file_id = file_id_of(arrival.name, text.checksum)
+                facts = self._already_judged(arrival, file_id, known)
+                if facts:
+                    repeated.append((arrival, facts))
+                else:
+                    batch.add(arrival, file_id, text)
+            except FileRejected as error:
+                report.rejections.append(self._rejection(arrival, error))
+            finally:
+                text.close()
+        judged, refused = batch.finish()
+        report.rejections += [self._rejection(a, e) for a, e in refused]
+        accepted = self._store_rows(judged)
+        self._commit([*repeated, *accepted], known, report)
+        return report
+
+    def _fetch(
+        self, arrivals: Sequence[Arrival]
+    ) -> Iterator[tuple[Arrival, FileText | FileRejected]]:
+        def one(arrival: Arrival) -> tuple[Arrival, FileText | FileRejected] | None:
+            try:
+                return arrival, fetch(
+                    self._lake, arrival.object, self._contract.ingestion.fallback_encoding
+                )
+            except FileRejected as error:
+                return arrival, error
+            except FileNotFoundError:
+                return None  # taken in meanwhile, or withdrawn by its sender
+
+        if len(arrivals) == 1:
+            results: Iterable = map(one, arrivals)
+            yield from (r for r in results if r)
+            return
+        with ThreadPoolExecutor(_FETCH_THREADS) as pool:
+            yield from (r for r in pool.map(one, arrivals) if r)
+
+    def _known_manifests(self, arrivals: Sequence[Arrival]) -> dict[Partition, Manifest]:
+        wanted = {p for a in arrivals for p in self._possible_partitions(a)}
+        return read_manifests(self._lake, self._contract.name, wanted)
+
+    def _possible_partitions(self, arrival: Arrival) -> list[Partition]:
+        file = arrival.file
+        split = file.country == ALL and self._contract.scope is Scope.COUNTRY
+        return [Partition(c, file.day) for c in (self._registry.codes if split else [file.country])]
+
+    def _already_judged(
+        self, arrival: Arrival, file_id: str, known: Mapping[Partition, Manifest]
+    ) -> FileFacts | None:
+        """Facts of the same content under the same contract; a split file is judged again."""
+        partitions = self._possible_partitions(arrival)
+        manifest = known.get(partitions[0]) if len(partitions) == 1 else None
+        facts = manifest.files.get(file_id) if manifest else None
+        return facts if facts and facts.schema_version == self._contract.schema_version else None
+
+    def _rejection(self, arrival: Arrival, error: FileRejected) -> Rejection:
+        return Rejection.of(error, arrival.object, arrival.file, self._contract.schema_version)
+
+    def _store_rows(self, judged: "_Judged") -> list[tuple[Arrival, dict[str, FileFacts]]]:
+        feed = self._contract.name
+        self._on_step("data")
+        data = self._put_parquet(judged.good, lambda digest: data_path(feed, digest))
+        self._on_step("quarantine")
+        quarantine = self._put_parquet(judged.bad, lambda digest: quarantine_path(feed, digest))
+        accepted = []
+        for file in judged.files:
+            by_country = {
+                country: FileFacts(
+                    file_id=file.file_id,
+                    name=file.arrival.name,
+                    checksum=file.checksum,
+                    size_bytes=file.arrival.object.size,
+                    rows_in=counts.loaded + counts.quarantined + counts.duplicate,
+                    rows_loaded=counts.loaded,
+                    rows_quarantined=counts.quarantined,
+                    rows_duplicate=counts.duplicate,
+                    reasons=dict(sorted(counts.reasons.items())),
+                    layout=file.layout,
+                    schema_version=self._contract.schema_version,
+                    data=data if counts.loaded else (),
+                    quarantine=quarantine if counts.quarantined else (),
+                    history=history_path(
+                        feed,
+                        Partition(file.arrival.file.country, file.arrival.file.day),
+                        file.arrival.name,
+                        file.checksum,
+                    ),
+                )
+                for country, counts in file.counts.items()
+            }
+            accepted.append((file.arrival, by_country))
+        return accepted
+
+    def _put_parquet(
+        self, frames: Sequence[pl.DataFrame], path_of: Callable[[str], str]
+    ) -> tuple[str, ...]:
+        paths = []
+        for frame in frames:
+            if frame.is_empty():
+                continue
+            buffer = io.BytesIO()
+            frame.write_parquet(buffer, compression="zstd", compression_level=1)
+            content = buffer.getvalue()
+            path = path_of(hashlib.sha256(content).hexdigest()[:32])
+            self._lake.put(path, content)
+            paths.append(path)
+        return tuple(paths)
+
+    def _commit(
+        self,
+        accepted: Sequence[tuple[Arrival, FileFacts | dict[str, FileFacts]]],
+        known: Mapping[Partition, Manifest],
+        report: GateReport,
+    ) -> None:
+        if not accepted:
+            return
+        feed = self._contract.name
+        facts_by_country = [
+            (a, f if isinstance(f, dict) else {a.file.country: f}) for a, f in accepted
+        ]
+        self._on_step("history")
+        self._lake.copy_many(
+            [(a.object.path, next(iter(f.values())).history) for a, f in facts_by_country]
+        )
+        # A file replaced while it was read is left for the next look: what lies in the inbox now
+        # is not what was judged.
+        unchanged = [(a, f) for a, f in facts_by_country if self._unchanged(a)]
+        changed: dict[Partition, Manifest] = {}
+        for arrival, by_country in unchanged:
+            for country, facts in by_country.items():
+                partition = Partition(country, arrival.file.day)
+                manifest = changed.get(partition) or known.get(partition)
+                manifest = manifest or Manifest.empty(feed, partition)
+                changed[partition] = manifest.with_delivery(facts, arrival.object.modified)
+        self._on_step("manifests")
+        write_manifests(self._lake, [m for p, m in changed.items() if m != known.get(p)])
+        self._on_step("inbox")
+        self._lake.delete_many([a.object.path for a, _ in unchanged if self._unchanged(a)])
+        report.manifests.update(changed)
+        report.files += len(unchanged)
+
+    def _unchanged(self, arrival: Arrival) -> bool:
+        now = self._lake.head(arrival.object.path)
+        return now is not None and now.version == arrival.object.version
+
+
+def file_id_of(name: str, checksum: str) -> str:
+    """Identity of some content under some name."""
+    return hashlib.sha256(f"{name}\0{checksum}".encode()).hexdigest()[:16]
+
+
+def _batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    batch: list[Arrival] = []
+    size = 0
+    for arrival in arrivals:
+        if batch and (len(batch) == BATCH_FILES or size + arrival.object.size > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(arrival)
+        size += arrival.object.size
+    if batch:
+        yield batch
+
+
+@dataclass
+class _Counts:
+    loaded: int = 0
+    quarantined: int = 0
+    duplicate: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class _File:
+    """One file on its way through a batch."""
+
+    arrival: Arrival
+    file_id: str
+    checksum: str
+    layout: Mapping[str, str]
+    counts: defaultdict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
+    first_bad_row: int | None = None
+    seen_lines: list[pl.Series] | None = None
+
+    @property
+    def total(self) -> _Counts:
+        """Counts over all countries."""
+        total = _Counts()
+        for counts in self.counts.values():
+            total.loaded += counts.loaded
+            total.quarantined += counts.quarantined
+            total.duplicate += counts.duplicate
+            total.reasons += counts.reasons
+        return total
+
+
+@dataclass(frozen=True)
+class _Judged:
+    files: list[_File]
+    good: list[pl.DataFrame]
+    bad: list[pl.DataFrame]
+
+
+class _Batch:
+    """Collects rows of many files and judges them in large frames."""
+
+    def __init__(self, contract: FeedContract, registry: CountryRegistry, judge: RowJudge) -> None:
+        self._contract = contract
+        self._registry = registry
+        self._judge = judge
+        self._files: list[_File] = []
+        self._broken: dict[int, FileRejected] = {}
+        self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
+            list
+        )
+        self._waiting_rows = 0
+        self._good: list[pl.DataFrame] = []
+        self._bad: list[pl.DataFrame] = []
+
+    def add(self, arrival: Arrival, file_id: str, text: FileText) -> None:
+        """Read one file; frames are judged as soon as enough rows wait.
+
+        Raises:
+            FileRejected: the file cannot be read to its end.
+        """
+        layout = recognise(text.head(20), self._contract)
+        facts = {
+            **layout.describe(),
+            "encoding": text.encoding,
+            "compression": text.compression,
+        }
+        number = len(self._files)
+        self._files.append(_File(arrival, file_id, text.checksum, facts))
+        try:
+            for rows in text.rows(layout.delimiter):
+                if len(rows.lines) == CHUNK_ROWS and rows.first == 1:
+                    self._files[number].seen_lines = []
+                self._wait(Piece(number, rows), layout)
+        except FileRejected as error:
+            self._broken[number] = error
+
+    def finish(self) -> tuple[_Judged, list[tuple[Arrival, FileRejected]]]:
+        """Judge what still waits; decide which files hold too many bad rows."""
+        self._judge_waiting()
+        for number, file in enumerate(self._files):
+            error = self._verdict(file)
+            if error:
+                self._broken.setdefault(number, error)
+        refused = [(self._files[n].arrival, e) for n, e in sorted(self._broken.items())]
+        kept = [f for n, f in enumerate(self._files) if n not in self._broken]
+        for file in kept:
+            if not file.counts:  # a header and nothing below it: a day without rows
+                code = file.arrival.file.country
+                for country in (
+                    self._registry.codes
+                    if (code == ALL and self._contract.scope is Scope.COUNTRY)
+                    else [code]
+                ):
+                    file.counts[country] = _Counts()
+        broken = list(self._broken)
+        ids = pl.DataFrame(
+            {
+                "_file": pl.Series(range(len(self._files)), dtype=pl.UInt32),
+                "_file_id": pl.Series([f.file_id for f in self._files], dtype=pl.String),
+                "_source_file": pl.Series([f.arrival.name for f in self._files], dtype=pl.String),
+            }
+        )
+        good = _objects(self._good, broken, ids, ["_rescued", *self._contract.column_by_name])
+        bad = _objects(self._bad, broken, ids, ["_reasons", "_line"])
+        return _Judged(kept, good, bad), refused
+
+    def _wait(self, piece: Piece, layout: Layout) -> None:
+        header = layout.header if layout.header is not None else None
+        self._waiting[layout.delimiter, layout.fields, header].append(piece)
+        self._waiting_rows += len(piece.rows.lines)
+        if self._waiting_rows >= CHUNK_ROWS:
+            self._judge_waiting()
+
+    def _judge_waiting(self) -> None:
+        for (delimiter, fields, header), pieces in self._waiting.items():
+            frame = text_frame(pieces, Layout(delimiter, fields, header), self._contract)
+            if not frame.is_empty():
+                self._judge_frame(frame)
+        self._waiting.clear()
+        self._waiting_rows = 0
+
+    def _judge_frame(self, frame: pl.DataFrame) -> None:
+        numbers = frame["_file"].unique().sort().to_list()
+        names = pl.DataFrame(
+            {
+                "_file": pl.Series(numbers, dtype=pl.UInt32),
+                "token": [self._files[n].arrival.file.country for n in numbers],
+                "day": [self._files[n].arrival.file.day for n in numbers],
+            }
+        )
+        frame = with_countries(frame, names, self._contract, self._registry)
+        lost = frame.filter(pl.col("_country").is_null())["_file"].unique().to_list()
+        for number in lost:
+            self._broken[number] = FileRejected(
+                "unknown_country",
+                f"No row names a country of the registry ({', '.join(self._registry.codes)}).",
+                f"Check column {self._contract.ingestion.country_column}.",
+            )
+        frame = frame.filter(~pl.col("_file").is_in(lost)) if lost else frame
+        frame, repetitions = without_repetitions(frame)
+        frame, again = self._without_lines_of_earlier_chunks(frame)
+        judged = self._judge.judge(frame)
+        self._count(judged.good, "loaded")
+        self._count(judged.bad, "quarantined")
+        self._count(repetitions, "duplicate")
+        self._count(again, "duplicate")
+        self._count_reasons(judged.bad)
+        self._good.append(judged.good.drop("_line", "_problem"))
+        self._bad.append(judged.bad.drop("_problem", "_rescued"))
+
+    def _without_lines_of_earlier_chunks(
+        self, frame: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Only files longer than one chunk need their lines remembered, as 8-byte hashes."""
+        long_files = [n for n in frame["_file"].unique() if self._files[n].seen_lines is not None]
+        again = frame.clear()
+        for number in long_files:
+            seen = self._files[number].seen_lines or []
+            mine = frame.filter(pl.col("_file") == number)
+            hashes = mine["_line"].hash(seed=17)
+            if seen:
+                repeated = hashes.is_in(pl.concat(seen).implode())
+                again = pl.concat([again, mine.filter(repeated)])
+            self._files[number].seen_lines = [*seen, hashes]
+        if again.is_empty():
+            return frame, again
+        return frame.join(again.select("_file", "_row"), on=["_file", "_row"], how="anti"), again
+
+    def _count(self, rows: pl.DataFrame, what: str) -> None:
+        for number, country, count in rows.group_by("_file", "_country").len().rows():
+            counts = self._files[number].counts[country]
+            setattr(counts, what, getattr(counts, what) + count)
+
+    def _count_reasons(self, bad: pl.DataFrame) -> None:
+        if bad.is_empty():
+            return
+        reasons = bad.select("_file", "_country", "_reasons").explode("_reasons")
+        for number, country, reason, count in (
+            reasons.group_by("_file", "_country", "_reasons").len().rows()
+        ):
+            self._files[number].counts[country].reasons[reason] += count
+        for number, row in bad.group_by("_file").agg(pl.col("_row").min()).rows():
+            file = self._files[number]
+            file.first_bad_row = min(row, file.first_bad_row or row)
+
+    def _verdict(self, file: _File) -> FileRejected | None:
+        total = file.total
+        rows = total.loaded + total.quarantined + total.duplicate
+        limits = self._contract.ingestion
+        percent = 100 * total.quarantined / rows if rows else 0.0
+        if total.quarantined <= limits.max_bad_rows or percent <= limits.max_bad_percent:
+            return None
+        frequent = ", ".join(f"{reason} ({n})" for reason, n in total.reasons.most_common(5))
+        return FileRejected(
+            "too_many_bad_rows",
+            f"{total.quarantined} of {rows} rows ({percent:.0f} %) break the contract, the first in "
+            f"data row {file.first_bad_row}: {frequent}.",
+            f"At most {limits.max_bad_rows} rows or {limits.max_bad_percent:g} % may be bad. Correct "
+            f"the file, or the contract {self._contract.name} {self._contract.version}.",
+        )
+
+
+def _objects(
+    frames: Sequence[pl.DataFrame], broken: Sequence[int], ids: pl.DataFrame, columns: Sequence[str]
+) -> list[pl.DataFrame]:
+    """Frames of one batch as few large objects, in partition order and with file identities."""
+    if not frames:
+        return []
+    frame = pl.concat(frames)
+    if broken:
+        frame = frame.filter(~pl.col("_file").is_in(broken))
+    frame = frame.sort("_batch_date", "_country", "_file", "_row")
+    frame = frame.join(ids, on="_file", how="left", maintain_order="left").select(
+        "_country",
+        "_batch_date",
+        "_file_id",
+        "_source_file",
+        pl.col("_row").alias("_row_number"),
+        *columns,
+    )
+    return [frame.slice(i, OBJECT_ROWS) for i in range(0, frame.height, OBJECT_ROWS)]

@@ -1,0 +1,123 @@
+"""Text to columns: delimiter, header or no header, which field is which contract column.
+
+Only the arrangement of a file is decided here; whether values are right is judged in `rows`.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retail_platform.contract import Drift, FeedContract, normalised_header
+from retail_platform.errors import FileRejected
+
+_SAMPLE_LINES = 20
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file arranges its values.
+
+    Attributes:
+        fields: for each field of a row the contract column it holds, or ``_extra_<name>`` for a
+            column the contract does not know.
+        header: the header line, or None when the file has none.
+    """
+
+    delimiter: str
+    fields: tuple[str, ...]
+    header: str | None
+
+    def describe(self) -> dict[str, str]:
+        """Facts for the manifest."""
+        return {
+            "delimiter": _NAMES.get(self.delimiter, self.delimiter),
+            "header": "yes" if self.header is not None else "no",
+            "columns": str(len(self.fields)),
+        }
+
+
+def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
+    """Find delimiter, header and columns from the first lines of a file.
+
+    Args:
+        head: first lines that are not blank, at least one if the file has any.
+
+    Raises:
+        FileRejected: empty_file, unreadable_layout, duplicate_column, missing_column,
+            unexpected_column.
+    """
+    if not head:
+        raise FileRejected(
+            "empty_file",
+            "The file holds only blank lines.",
+            "Deliver the file again; a day without rows is a file with just the header.",
+        )
+    words = {w: c.name for c in contract.columns for w in c.header_words}
+    best: tuple[int, str, list[str]] | None = None
+    for delimiter in contract.ingestion.delimiters:
+        fields = split_line(head[0], delimiter)
+        known = sum(normalised_header(f) in words for f in fields)
+        if known >= max(2, (len(fields) + 1) // 2) and (best is None or known > best[0]):
+            best = (known, delimiter, fields)
+    if best:
+        _, delimiter, fields = best
+        return Layout(delimiter, _header_columns(fields, words, contract), head[0])
+    return _without_header(head, contract)
+
+
+def split_line(line: str, delimiter: str) -> list[str]:
+    """Fields of one line; a line with a broken quote is one field."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return [line]
+
+
+def _header_columns(
+    fields: list[str], words: dict[str, str], contract: FeedContract
+) -> tuple[str, ...]:
+    columns = [words.get(normalised_header(f), f"_extra_{f.strip()}") for f in fields]
+    twice = sorted(name for name, n in Counter(columns).items() if n > 1)
+    if twice:
+        raise FileRejected(
+            "duplicate_column",
+            f"The header names {', '.join(twice)} more than once.",
+            "Send every column once.",
+        )
+    missing = [c.header for c in contract.columns if c.required and c.name not in columns]
+    if missing:
+        raise FileRejected(
+            "missing_column",
+            f"The header lacks {', '.join(missing)}; it has {', '.join(fields)}.",
+            f"Send all required columns of contract {contract.name} {contract.version}.",
+        )
+    extra = [f for f, c in zip(fields, columns, strict=True) if c.startswith("_extra_")]
+    if extra and contract.ingestion.drift is Drift.FREEZE:
+        raise FileRejected(
+            "unexpected_column",
+            f"The header has {', '.join(extra)}, which contract {contract.name} "
+            f"{contract.version} does not know.",
+            "Leave the column out, or add it to the contract.",
+        )
+    return tuple(columns)
+
+
+def _without_header(head: Sequence[str], contract: FeedContract) -> Layout:
+    by_length = {len(v): v for v in contract.variants}
+    seen: dict[str, int] = {}
+    for delimiter in contract.ingestion.delimiters:
+        lengths = Counter(len(split_line(line, delimiter)) for line in head[:_SAMPLE_LINES])
+        usual, _ = lengths.most_common(1)[0]
+        seen[_NAMES.get(delimiter, delimiter)] = usual
+        if usual in by_length and usual > 1:
+            return Layout(delimiter, by_length[usual], None)
+    expected = " or ".join(str(n) for n in sorted(by_length))
+    raise FileRejected(
+        "unreadable_layout",
+        "There is no header line of this feed, and rows split into "
+        + ", ".join(f"{n} by {name}" for name, n in seen.items())
+        + f"; contract {contract.name} has {expected} columns.",
+        "Check delimiter and columns against the contract and deliver the file again.",
+    )

@@ -1,0 +1,237 @@
+"""Rows judged against the contract: typed values out, reasons for everything that is not right.
+
+Text is cast here with a reason per cell; value rules run in pandera, whose failure cases become
+reasons per row. Work is per frame, and a frame holds the rows of many files.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandera.errors
+import pandera.polars as pa
+import polars as pl
+
+from retail_platform.contract import Column, FeedContract, Kind
+from retail_platform.countries import CountryRegistry
+from retail_platform.errors import ConfigurationError
+from retail_platform.gate.rules import RULES
+
+META = ("_file", "_row", "_line", "_country", "_batch_date", "_problem", "_rescued")
+"""Columns a frame carries beside the contract's: file index, row number, original text, country,
+batch day, a reason found while splitting, unknown columns as JSON."""
+
+_EARLIEST, _LATEST = pl.date(1900, 1, 1), pl.date(2100, 12, 31)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One frame, split.
+
+    Attributes:
+        good: meta columns and typed contract columns of rows without fault.
+        bad: meta columns and `_reasons` (list of ``column:code``) of the others.
+    """
+
+    good: pl.DataFrame
+    bad: pl.DataFrame
+
+
+class RowJudge:
+    """Applies one contract to frames."""
+
+    def __init__(self, contract: FeedContract, registry: CountryRegistry) -> None:
+        unknown = [r for r in contract.ingestion.row_rules if r not in RULES]
+        if unknown:
+            raise ConfigurationError(
+                f"Contract {contract.name} names row rules {', '.join(unknown)}; "
+                f"known are {', '.join(RULES)} (retail_platform/gate/rules.py)."
+            )
+        self._contract = contract
+        self._registry = registry
+
+    def judge(self, frame: pl.DataFrame) -> Judged:
+        """Split a frame of text columns into typed good rows and bad rows with reasons.
+
+        Args:
+            frame: `META` columns and every contract column as text (null when blank).
+        """
+        columns = self._contract.columns
+        typed = frame.with_columns(_cast(c).alias(c.name) for c in columns)
+        # The order of `reasons` decides nothing; a row may have several.
+        reasons = [
+            pl.DataFrame({"index": pl.Series(index, dtype=pl.UInt32), "reason": reason})
+            for reason, index in self._cast_failures(frame, typed)
+        ]
+        cast_failed = pl.concat(reasons) if reasons else _NO_REASONS
+        by_rules = (
+            self._rule_failures(typed)
+            .join(cast_failed, on="index", how="left")
+            .filter(
+                # A value that could not be read is not also "missing".
+                ~(
+                    pl.col("check").eq("required")
+                    & pl.col("reason").is_not_null()
+                    & pl.col("reason").str.starts_with(pl.concat_str(pl.col("column"), pl.lit(":")))
+                )
+            )
+            .select("index", pl.format("{}:{}", "column", "check").alias("reason"))
+            .unique()
+        )
+        structural = (
+            frame.with_row_index("index")
+            .filter(pl.col("_problem").is_not_null())
+            .select("index", pl.col("_problem").alias("reason"))
+        )
+        # A row that could not even be split has no values to judge.
+        value_reasons = pl.concat([cast_failed, by_rules]).join(structural, on="index", how="anti")
+        found = (
+            pl.concat([structural, value_reasons])
+            .sort("index", "reason")
+            .group_by("index", maintain_order=True)
+            .agg(pl.col("reason").alias("_reasons"))
+        )
+        if found.is_empty():
+            empty = (
+                frame.select(META)
+                .clear()
+                .with_columns(pl.lit(None, dtype=pl.List(pl.String)).alias("_reasons"))
+            )
+            return Judged(typed, empty)
+        numbered = frame.select(META).with_row_index("index")
+        bad = numbered.join(found, on="index", how="inner", maintain_order="left").drop("index")
+        good = typed.with_row_index("index").join(found, on="index", how="anti").drop("index")
+        return Judged(good, bad)
+
+    def _cast_failures(
+        self, text: pl.DataFrame, typed: pl.DataFrame
+    ) -> list[tuple[str, pl.Series]]:
+        unreadable = [c for c in self._contract.columns if c.kind is not Kind.TEXT]
+        if not unreadable:
+            return []
+        failed = pl.concat(
+            [
+                text.select(c.name for c in unreadable),
+                typed.select(pl.col(c.name).alias(f"typed_{c.name}") for c in unreadable),
+            ],
+            how="horizontal",
+        ).select(
+            (pl.col(c.name).is_not_null() & pl.col(f"typed_{c.name}").is_null()).alias(c.name)
+            for c in unreadable
+        )
+        counts = failed.sum().row(0)
+        return [
+            (f"{c.name}:{_CAST_CODES[c.kind]}", failed[c.name].arg_true())
+            for c, count in zip(unreadable, counts, strict=True)
+            if count
+        ]
+
+    def _rule_failures(self, typed: pl.DataFrame) -> pl.DataFrame:
+        try:
+            # Eager and lazy=True on purpose: a LazyFrame would be checked for its schema alone,
+            # and without `lazy` pandera stops at the first failure.
+            self.schema.validate(typed, lazy=True)
+        except pandera.errors.SchemaErrors as exc:
+            cases = exc.failure_cases
+            whole_frame = cases.filter(pl.col("index").is_null())
+            if not whole_frame.is_empty():
+                detail = whole_frame.select("column", "check", "failure_case").rows()[:3]
+                raise AssertionError(
+                    f"Contract {self._contract.name}: the cast frame does not have the types the "
+                    f"schema expects: {detail}. This is a fault of the gate, not of the file."
+                ) from exc
+            return cases.select(
+                pl.col("index").cast(pl.UInt32),
+                pl.col("column").fill_null("row"),
+                pl.col("check").replace("not_nullable", "required"),
+            )
+        return _NO_FAILURES
+
+    @cached_property
+    def schema(self) -> pa.DataFrameSchema:
+        """The contract as a pandera schema over cast frames."""
+        checks = [
+            _row_check(name, RULES[name](self._registry))
+            for name in self._contract.ingestion.row_rules
+        ]
+        business_date = self._contract.ingestion.business_date
+        if business_date:
+            happened = pl.col(business_date).cast(pl.Date) <= pl.col("_batch_date")
+            checks.append(_row_check("after_batch_day", happened))
+        return pa.DataFrameSchema(
+            {c.name: _pandera_column(c) for c in self._contract.columns}, checks=checks
+        )
+
+
+_NO_REASONS = pl.DataFrame(schema={"index": pl.UInt32, "reason": pl.String})
+_NO_FAILURES = pl.DataFrame(schema={"index": pl.UInt32, "column": pl.String, "check": pl.String})
+_CAST_CODES = {
+    Kind.INTEGER: "not_an_integer",
+    Kind.DECIMAL: "not_a_decimal",
+    Kind.DOUBLE: "not_a_number",
+    Kind.DATE: "not_a_date",
+    Kind.TIMESTAMP: "not_a_timestamp",
+}
+
+
+def dtype_of(column: Column) -> pl.DataType:
+    """Polars type of a cast column."""
+    if column.kind is Kind.DECIMAL:
+        return pl.Decimal(column.precision, column.scale)
+    simple: dict[Kind, pl.DataType] = {
+        Kind.TEXT: pl.String(),
+        Kind.INTEGER: pl.Int64(),
+        Kind.DOUBLE: pl.Float64(),
+        Kind.DATE: pl.Date(),
+        Kind.TIMESTAMP: pl.Datetime("us"),
+    }
+    return simple[column.kind]
+
+
+def _cast(column: Column) -> pl.Expr:
+    text = pl.col(column.name)
+    if column.kind is Kind.TEXT:
+        return text
+    if column.strip:
+        text = text.str.strip_chars(column.strip)
+    dtype = dtype_of(column)
+    if column.kind is Kind.INTEGER:
+        # Spreadsheets and data frames write 1234.0 for an integer column that has blanks.
+        return text.str.strip_suffix(".0").cast(dtype, strict=False)
+    if column.kind is Kind.DECIMAL:
+        # Checked as text first: a cast alone would round 80.555 to 80.56 and nobody would know.
+        digits = column.precision - column.scale
+        exact = text.str.contains(rf"^[+-]?\d{{1,{digits}}}(?:\.\d{{0,{column.scale}}}0*)?$")
+        return pl.when(exact).then(text).cast(dtype, strict=False)
+    if column.kind is Kind.DOUBLE:
+        number = text.cast(dtype, strict=False)
+        return pl.when(number.is_finite()).then(number)
+    return pl.coalesce(_moment(text, column, pattern) for pattern in column.formats)
+
+
+def _moment(text: pl.Expr, column: Column, pattern: str) -> pl.Expr:
+    if column.kind is Kind.DATE:
+        value = text.str.to_date(pattern, strict=False)
+        return pl.when(value.is_between(_EARLIEST, _LATEST)).then(value)
+    value = text.str.to_datetime(pattern, time_unit="us", strict=False)
+    return pl.when(value.dt.date().is_between(_EARLIEST, _LATEST)).then(value)
+
+
+def _pandera_column(column: Column) -> pa.Column:
+    checks = []
+    if column.pattern:
+        checks.append(pa.Check.str_matches(column.pattern, error="pattern"))
+    if column.allowed:
+        checks.append(pa.Check.isin(list(column.allowed), error="not_allowed"))
+    bound = float if column.kind is Kind.DOUBLE else int if column.kind is Kind.INTEGER else None
+    if column.minimum is not None:
+        low = bound(column.minimum) if bound else column.minimum
+        checks.append(pa.Check.ge(low, error="too_small"))
+    if column.maximum is not None:
+        high = bound(column.maximum) if bound else column.maximum
+        checks.append(pa.Check.le(high, error="too_large"))
+    return pa.Column(dtype_of(column), checks=checks, nullable=not column.required)
+
+
+def _row_check(code: str, holds: pl.Expr) -> pa.Check:
+    expression = holds.fill_null(value=True)
+    return pa.Check(lambda data: data.lazyframe.select(expression), name=code, error=code)

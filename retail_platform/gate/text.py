@@ -1,0 +1,257 @@
+"""Bytes to text: compression, encodings, size guards. Knows nothing about columns.
+
+A delivered object becomes a `FileText`: checksum, encoding and text in bounded pieces. Files that
+do not fit comfortably in memory are spooled to a temporary file while they are checked.
+"""
+
+import codecs
+import csv
+import hashlib
+import io
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from retail_platform.errors import FileRejected
+from retail_platform.lake.store import Lake, LakeObject
+
+MAX_EXPANSION = 200
+"""A gzip member of text shrinks 5-30 fold; the format's own ceiling is about 1,030. Beyond this
+factor (and beyond the free allowance) a file claims to be far more than anybody sent."""
+
+FREE_EXPANSION_BYTES = 64 << 20
+"""Expansion below this size is harmless whatever the factor: empty columns compress very well."""
+
+IN_MEMORY_BYTES = 64 << 20
+"""Larger content is spooled to disk, so memory stays bounded whatever a partner sends."""
+
+CHUNK_ROWS = 200_000
+_GZIP_MAGIC = b"\x1f\x8b"
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive data rows of one file.
+
+    Attributes:
+        lines: original text of each row, without the line end.
+        fields: the values of each row where the file uses quotes, else None (split the lines).
+        first: number of the first row in the file, from 1 (a header counts as a row here).
+    """
+
+    lines: list[str]
+    fields: list[list[str]] | None
+    first: int
+
+
+class FileText:
+    """Decoded content of one delivered file.
+
+    Attributes:
+        checksum: SHA-256 of the object as delivered.
+        encoding: Python codec name.
+        compression: ``gzip`` or ``none``.
+        quoted: whether a double quote occurs anywhere.
+    """
+
+    def __init__(
+        self, content: IO[bytes], checksum: str, encoding: str, compression: str, quoted: bool
+    ) -> None:
+        self._content = content
+        self.checksum = checksum
+        self.encoding = encoding
+        self.compression = compression
+        self.quoted = quoted
+
+    def head(self, lines: int) -> list[str]:
+        """First lines that are not blank."""
+        found: list[str] = []
+        for line in self._lines():
+            if line.strip():
+                found.append(line)
+            if len(found) == lines:
+                break
+        return found
+
+    def rows(self, delimiter: str) -> Iterator[Rows]:
+        """All rows that are not blank, in chunks of at most `CHUNK_ROWS`.
+
+        Raises:
+            FileRejected: unbalanced_quote.
+        """
+        return self._quoted_rows(delimiter) if self.quoted else self._plain_rows()
+
+    def close(self) -> None:
+        """Free memory or the temporary file."""
+        self._content.close()
+
+    def _lines(self) -> Iterator[str]:
+        self._content.seek(0)
+        # newline=None: \n, \r\n and \r all end a line, as partners mix them.
+        wrapper = io.TextIOWrapper(self._content, encoding=self.encoding, newline=None)
+        try:
+            for line in wrapper:
+                yield line.rstrip("\n")
+        finally:
+            wrapper.detach()
+
+    def _plain_rows(self) -> Iterator[Rows]:
+        first, lines = 1, []
+        for line in self._lines():
+            if line and not line.isspace():
+                lines.append(line)
+            if len(lines) == CHUNK_ROWS:
+                yield Rows(lines, None, first)
+                first, lines = first + len(lines), []
+        if lines:
+            yield Rows(lines, None, first)
+
+    def _quoted_rows(self, delimiter: str) -> Iterator[Rows]:
+        pending: list[str] = []
+
+        def remember() -> Iterator[str]:
+            for line in self._lines():
+                pending.append(line)
+                yield line + "\n"
+
+        reader = csv.reader(remember(), delimiter=delimiter, strict=True)
+        first, lines, fields = 1, [], []
+        started = 1
+        try:
+            for row in reader:
+                text = "\n".join(pending)
+                pending.clear()
+                started = reader.line_num + 1
+                if any(value.strip() for value in row) or delimiter in text:
+                    lines.append(text)
+                    fields.append(row)
+                if len(lines) == CHUNK_ROWS:
+                    yield Rows(lines, fields, first)
+                    first, lines, fields = first + len(lines), [], []
+        except csv.Error as exc:
+            raise FileRejected(
+                "unbalanced_quote",
+                f"A quote that opens in line {started} is never closed properly ({exc}).",
+                'Write quotes inside values twice ("") or leave them out, and deliver again.',
+            ) from exc
+        if lines:
+            yield Rows(lines, fields, first)
+
+
+def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
+    """Read one object, decompress and recognise its encoding.
+
+    Args:
+        fallback_encoding: used when the bytes are not valid UTF-8.
+
+    Raises:
+        FileRejected: empty_file, truncated_gzip, broken_gzip, suspicious_compression.
+    """
+    digest = hashlib.sha256()
+
+    def hashed() -> Iterator[bytes]:
+        pieces = [lake.get(obj.path)] if obj.size <= IN_MEMORY_BYTES else lake.chunks(obj.path)
+        for piece in pieces:
+            digest.update(piece)
+            yield piece
+
+    content: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
+    try:
+        compression = _decompress(hashed(), content, obj.size)
+        if content.tell() == 0:
+            raise FileRejected(
+                "empty_file",
+                "The file holds no bytes.",
+                "Deliver the file again; a day without rows is a file with just the header.",
+            )
+        encoding, quoted = _examine(content, fallback_encoding)
+    except FileRejected:
+        content.close()
+        raise
+    return FileText(content, digest.hexdigest(), encoding, compression, quoted)
+
+
+def _decompress(pieces: Iterator[bytes], out: IO[bytes], size: int) -> str:
+    first = next(pieces, b"")
+    if not first.startswith(_GZIP_MAGIC):
+        out.write(first)
+        for piece in pieces:
+            out.write(piece)
+        return "none"
+    allowance = max(FREE_EXPANSION_BYTES, MAX_EXPANSION * size)
+    expander = zlib.decompressobj(wbits=31)
+    written = 0
+    waiting = first
+    try:
+        while True:
+            if not waiting:
+                waiting = next(pieces, b"")
+                if not waiting:
+                    break
+            if expander.eof:  # several gzip members may follow each other
+                expander = zlib.decompressobj(wbits=31)
+            text = expander.decompress(waiting, 1 << 20)
+            waiting = expander.unconsumed_tail or expander.unused_data
+            written += len(text)
+            if written > allowance:
+                raise FileRejected(
+                    "suspicious_compression",
+                    f"{size} compressed bytes expand to more than {allowance}.",
+                    "Check the file with its sender; a genuine one can be delivered uncompressed.",
+                )
+            out.write(text)
+    except zlib.error as exc:
+        raise FileRejected(
+            "broken_gzip", f"The compressed data is damaged ({exc}).", "Deliver the file again."
+        ) from exc
+    if not expander.eof:
+        raise FileRejected(
+            "truncated_gzip",
+            f"The compressed data ends early, after {written} bytes of text.",
+            "The transfer was cut off; deliver the file again.",
+        )
+    return "gzip"
+
+
+def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool]:
+    content.seek(0)
+    head = content.read(4096)
+    encoding = next((codec for bom, codec in _BOMS if head.startswith(bom)), None)
+    encoding = encoding or _utf16_without_bom(head)
+    decoder = codecs.getincrementaldecoder(encoding or "utf-8")("strict")
+    quoted = False
+    content.seek(0)
+    try:
+        while piece := content.read(1 << 20):
+            quoted = quoted or b'"' in piece
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as exc:
+        if encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+            raise FileRejected(
+                "undecodable_text",
+                f"The file starts as {encoding.upper()} but is not valid ({exc.reason}).",
+                "Export the file as UTF-8 and deliver it again.",
+            ) from exc
+        encoding = fallback
+        content.seek(0)
+        quoted = any(b'"' in piece for piece in iter(lambda: content.read(1 << 20), b""))
+    return encoding or "utf-8", quoted
+
+
+def _utf16_without_bom(head: bytes) -> str | None:
+    """Latin text in UTF-16 has a zero in every other byte; nothing else looks like that."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = len(head) // 2
+    if half >= 2 and odd > 0.8 * half and even == 0:
+        return "utf-16-le"
+    if half >= 2 and even > 0.8 * half and odd == 0:
+        return "utf-16-be"
+    return None

@@ -1,0 +1,1 @@
+"""The lake: object layout, file names, manifests; no parsing of file contents."""

@@ -1,0 +1,157 @@
+"""The lake as objects: one thin interface over a folder, S3, GCS or Azure.
+
+Layout (the only place that spells out a path):
+
+    inbox/                                              files as partners deliver them
+    history/<feed>/country=CC/year=/month=/day=/<file>  originals, kept for ever
+    data/<feed>/<content hash>.parquet                  rows that satisfy the contract
+    quarantine/<feed>/<content hash>.parquet            rows that do not, with reasons
+    manifests/<feed>/CC/YYYY-MM-DD.json                 what a partition consists of: the commit point
+    rejected/<hash>.json                                why a file still lies in the inbox
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from retail_platform.partitions import Partition
+
+INBOX = "inbox/"
+MANIFESTS = "manifests/"
+REJECTED = "rejected/"
+_IO_THREADS = 8
+
+
+@dataclass(frozen=True)
+class LakeObject:
+    """One object as a listing shows it.
+
+    Attributes:
+        path: key below the lake root.
+        modified: when it was delivered, UTC.
+        version: changes whenever the content is replaced.
+    """
+
+    path: str
+    size: int
+    modified: datetime
+    version: str
+
+
+class Lake:
+    """Reads and writes lake objects; knows nothing about what is in them."""
+
+    def __init__(self, store: ObjectStore, local_root: Path | None = None) -> None:
+        self._store = store
+        self.local_root = local_root
+
+    @classmethod
+    def open(cls, url: str) -> "Lake":
+        """Open a lake by address.
+
+        Args:
+            url: ``file:///...`` or ``s3://bucket/prefix`` (also gs:// and az://). Credentials and
+                endpoints come from the provider's own variables, e.g. ``AWS_ENDPOINT_URL``.
+        """
+        if urlparse(url).scheme == "file":
+            root = Path(unquote(urlparse(url).path))
+            (root / INBOX).mkdir(parents=True, exist_ok=True)
+            return cls(LocalStore(root), local_root=root)
+        return cls(from_url(url))
+
+    def list(self, prefix: str) -> Iterator[LakeObject]:
+        """All objects below a prefix, page by page."""
+        for page in obstore.list(self._store, prefix):
+            for meta in page:
+                version = meta.get("e_tag") or f"{meta['last_modified'].timestamp()}-{meta['size']}"
+                yield LakeObject(meta["path"], meta["size"], meta["last_modified"], version)
+
+    def head(self, path: str) -> LakeObject | None:
+        """What a listing would show for one object, or None when it is not there."""
+        try:
+            meta = obstore.head(self._store, path)
+        except FileNotFoundError:
+            return None
+        version = meta.get("e_tag") or f"{meta['last_modified'].timestamp()}-{meta['size']}"
+        return LakeObject(path, meta["size"], meta["last_modified"], version)
+
+    def get(self, path: str) -> bytes:
+        """Whole content of one object.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        return bytes(obstore.get(self._store, path).bytes())
+
+    def chunks(self, path: str, size: int = 1 << 20) -> Iterator[bytes]:
+        """Content in pieces of at least `size` bytes, for files larger than memory."""
+        for chunk in obstore.get(self._store, path).stream(min_chunk_size=size):
+            yield bytes(chunk)
+
+    def get_many(self, paths: Sequence[str]) -> Iterator[bytes | None]:
+        """Contents in the order asked for; None where there is no object."""
+
+        def one(path: str) -> bytes | None:
+            try:
+                return self.get(path)
+            except FileNotFoundError:
+                return None
+
+        if len(paths) < _IO_THREADS:
+            yield from map(one, paths)
+            return
+        with ThreadPoolExecutor(_IO_THREADS) as pool:
+            yield from pool.map(one, paths, chunksize=16)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Create or replace an object; a reader sees the old or the new content, never half."""
+        obstore.put(self._store, path, data)
+
+    def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
+        """Create or replace several objects; returns when all are there."""
+        with ThreadPoolExecutor(_IO_THREADS) as pool:
+            list(pool.map(lambda o: self.put(*o), objects))
+
+    def copy_many(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Copy objects to new names, server side where the store can."""
+        with ThreadPoolExecutor(_IO_THREADS) as pool:
+            list(pool.map(lambda p: obstore.copy(self._store, *p), pairs))
+
+    def delete_many(self, paths: Sequence[str]) -> None:
+        """Delete objects; one that is gone already is fine."""
+        for path in paths:
+            try:
+                obstore.delete(self._store, path)
+            except FileNotFoundError:
+                continue
+
+
+def manifest_path(feed: str, partition: Partition) -> str:
+    """Where the manifest of a partition lies."""
+    return f"{MANIFESTS}{feed}/{partition.country}/{partition.day.isoformat()}.json"
+
+
+def data_path(feed: str, digest: str) -> str:
+    """Where accepted rows with this content hash lie."""
+    return f"data/{feed}/{digest}.parquet"
+
+
+def quarantine_path(feed: str, digest: str) -> str:
+    """Where refused rows with this content hash lie."""
+    return f"quarantine/{feed}/{digest}.parquet"
+
+
+def history_path(feed: str, partition: Partition, file_name: str, checksum: str) -> str:
+    """Where an original is kept; the checksum keeps two deliveries of one name apart."""
+    base = file_name.rsplit("/", 1)[-1]
+    stem, dot, extension = base.partition(".")
+    return (
+        f"history/{feed}/country={partition.country}/year={partition.day:%Y}"
+        f"/month={partition.day:%m}/day={partition.day:%d}/{stem}__{checksum[:8]}{dot}{extension}"
+    )

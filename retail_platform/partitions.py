@@ -1,0 +1,212 @@
+"""Country x day partitions: keys, definitions, rectangles and the mappings between layers.
+
+Everything that knows how a partition is written or which partitions depend on which is here.
+Two meanings of `day` share these definitions: up to staging it is the BATCH day (from the file
+name), from the intermediate layer on it is the BUSINESS day (when it happened).
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+import dagster as dg
+
+from retail_platform.countries import ALL, CountryRegistry
+
+LOOKBACK_DAYS = 7
+"""A business day is rebuilt from the files of this many batch days, its own included. Measured
+retail practice: tills upload late after network trouble, practically never later than a week;
+what is later still is rebuilt too, but reported."""
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+_DAY = timedelta(days=1)
+
+
+class Scope(StrEnum):
+    """Whether an asset has one partition per country, or one for everybody."""
+
+    COUNTRY = "country"
+    GLOBAL = "global"
+
+
+class Partition(NamedTuple):
+    """One country (or ALL) on one day."""
+
+    country: str
+    day: date
+
+    def __str__(self) -> str:
+        return f"{self.country}|{self.day.isoformat()}"
+
+    @classmethod
+    def parse(cls, key: str) -> "Partition":
+        """Read Dagster's key, e.g. ``FR|2025-01-11``."""
+        country, _, day = key.partition("|")
+        return cls(country, date.fromisoformat(day))
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A rectangle of partitions: some countries x contiguous days, both ends included."""
+
+    countries: tuple[str, ...]
+    first_day: date
+    last_day: date
+
+    def __iter__(self) -> Iterator[Partition]:
+        for offset in range(self.days):
+            for country in self.countries:
+                yield Partition(country, self.first_day + offset * _DAY)
+
+    def __len__(self) -> int:
+        return len(self.countries) * self.days
+
+    def __str__(self) -> str:
+        days = self.first_day.isoformat()
+        if self.days > 1:
+            days += f"...{self.last_day.isoformat()}"
+        return f"{','.join(self.countries)} {days}"
+
+    @property
+    def days(self) -> int:
+        """How many days, at least one."""
+        return (self.last_day - self.first_day).days + 1
+
+    def run_tags(self) -> dict[str, str]:
+        """Tags that make one Dagster run cover exactly these partitions."""
+        return {
+            RANGE_START_TAG: str(Partition(self.countries[0], self.first_day)),
+            RANGE_END_TAG: str(Partition(self.countries[-1], self.last_day)),
+        }
+
+    @classmethod
+    def of(cls, partitions: Iterable[Partition], order: Collection[str]) -> "Slices":
+        """The one rectangle that these partitions fill completely.
+
+        Raises:
+            ValueError: the partitions are empty or leave holes.
+        """
+        keys = set(partitions)
+        if not keys:
+            raise ValueError("No partitions: a range whose start lies after its end?")
+        box = bounding_slices(keys, order)
+        present = {key.country for key in keys}
+        box = cls(tuple(c for c in box.countries if c in present), box.first_day, box.last_day)
+        if len(box) != len(keys):
+            raise ValueError(
+                f"{len(keys)} partitions do not fill {box} ({len(box)} partitions). "
+                "Run them as several ranges; `retail backfill` splits any selection."
+            )
+        return box
+
+
+def bounding_slices(partitions: Iterable[Partition], order: Collection[str]) -> Slices:
+    """Smallest Dagster range around partitions; `order` is the order of country keys."""
+    keys = set(partitions)
+    ranked = list(order)
+    positions = [ranked.index(key.country) for key in keys]
+    days = [key.day for key in keys]
+    countries = tuple(ranked[min(positions) : max(positions) + 1])
+    return Slices(countries, min(days), max(days))
+
+
+def rectangles(partitions: Iterable[Partition], order: Collection[str]) -> list[Slices]:
+    """Cover any set of partitions exactly with few disjoint ranges.
+
+    Dagster's own conversion yields a range per country or per day; a run start costs seconds, so
+    whole blocks of neighbouring countries x days are worth finding.
+    """
+    ranked = list(order)
+    by_day: dict[date, set[int]] = {}
+    for key in partitions:
+        by_day.setdefault(key.day, set()).add(ranked.index(key.country))
+    done: list[tuple[date, int, int, date]] = []
+    growing: dict[tuple[int, int], tuple[date, date]] = {}
+    for day in sorted(by_day):
+        still: dict[tuple[int, int], tuple[date, date]] = {}
+        for block in _contiguous(by_day[day]):
+            first, last = growing.pop(block, (day, day))
+            if last < day - _DAY:
+                done.append((first, *block, last))
+                first = day
+            still[block] = (first, day)
+        done += [(first, *block, last) for block, (first, last) in growing.items()]
+        growing = still
+    done += [(first, *block, last) for block, (first, last) in growing.items()]
+    return [Slices(tuple(ranked[lo : hi + 1]), first, last) for first, lo, hi, last in sorted(done)]
+
+
+def _contiguous(numbers: set[int]) -> list[tuple[int, int]]:
+    blocks: list[tuple[int, int]] = []
+    for n in sorted(numbers):
+        if blocks and n == blocks[-1][1] + 1:
+            blocks[-1] = (blocks[-1][0], n)
+        else:
+            blocks.append((n, n))
+    return blocks
+
+
+@dataclass(frozen=True)
+class Partitioning:
+    """The two partition definitions of an installation and the mappings between layers."""
+
+    codes: tuple[str, ...]
+    country: dg.MultiPartitionsDefinition
+    everywhere: dg.MultiPartitionsDefinition
+
+    @classmethod
+    def build(cls, registry: CountryRegistry, first_day: str) -> "Partitioning":
+        """`end_offset=1`: today's files are today's partition, not tomorrow's."""
+        day = dg.DailyPartitionsDefinition(start_date=first_day, end_offset=1)
+
+        def with_countries(codes: Collection[str]) -> dg.MultiPartitionsDefinition:
+            return dg.MultiPartitionsDefinition(
+                {"country": dg.StaticPartitionsDefinition(list(codes)), "day": day}
+            )
+
+        return cls(registry.codes, with_countries(registry.codes), with_countries([ALL]))
+
+    def of(self, scope: Scope) -> dg.MultiPartitionsDefinition:
+        """Definition for assets of a scope."""
+        return self.country if scope is Scope.COUNTRY else self.everywhere
+
+    def order(self, scope: Scope) -> tuple[str, ...]:
+        """Country keys of a scope in partition order."""
+        return self.codes if scope is Scope.COUNTRY else (ALL,)
+
+    def same_day(self) -> dg.PartitionMapping:
+        """Country and day of the input are those of the output."""
+        return self._mapping(dg.IdentityPartitionMapping(), dg.IdentityPartitionMapping())
+
+    def lookback(self) -> dg.PartitionMapping:
+        """Business day S reads batch days S ... S+6: a late file makes S-6 ... S stale."""
+        return self._mapping(dg.IdentityPartitionMapping(), _days(0, LOOKBACK_DAYS - 1))
+
+    def carried_rates(self) -> dg.PartitionMapping:
+        """Rates of day S come from rate days S-6 ... S, each delivered up to six days late."""
+        return self._mapping(
+            dg.IdentityPartitionMapping(), _days(1 - LOOKBACK_DAYS, LOOKBACK_DAYS - 1)
+        )
+
+    def from_global(self) -> dg.PartitionMapping:
+        """Every country reads the one global partition of the same day."""
+        broadcast = dg.StaticPartitionMapping({ALL: list(self.codes)})
+        return self._mapping(broadcast, dg.IdentityPartitionMapping())
+
+    @staticmethod
+    def _mapping(country: dg.PartitionMapping, day: dg.PartitionMapping) -> dg.PartitionMapping:
+        return dg.MultiPartitionMapping(
+            {
+                "country": dg.DimensionPartitionMapping("country", country),
+                "day": dg.DimensionPartitionMapping("day", day),
+            }
+        )
+
+
+def _days(start: int, end: int) -> dg.PartitionMapping:
+    return dg.TimeWindowPartitionMapping(
+        start_offset=start, end_offset=end, allow_nonexistent_upstream_partitions=True
+    )

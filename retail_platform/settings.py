@@ -1,0 +1,113 @@
+"""Settings: the only place that reads environment variables.
+
+Everything else receives a `Settings` value. Nothing here touches disk or network.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from retail_platform.errors import ConfigurationError
+
+PACKAGE_DIR = Path(__file__).resolve().parent
+PROJECT_DIR = PACKAGE_DIR.parent
+
+
+class Environment(StrEnum):
+    """Where the platform runs. There is no fallback: an unknown name is an error."""
+
+    LOCAL = "local"
+    PROD = "prod"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that differs between two installations.
+
+    Attributes:
+        environment: `local` (embedded: folder + DuckDB) or `prod`.
+        home: folder of everything mutable on this machine.
+        lake_url: root of the lake; a ``file://`` or ``s3://`` address.
+        contracts_paths: folders with additional feed contracts.
+        countries_file: registry that replaces the shipped one.
+        first_day: first day that can be a partition, ISO date.
+        settle_seconds: a local file younger than this may still be being written and is left alone.
+        backlog_partitions: more arrived partitions than this in one tick are run as ranges at once.
+    """
+
+    environment: Environment
+    home: Path
+    lake_url: str
+    contracts_paths: tuple[Path, ...] = ()
+    countries_file: Path | None = None
+    first_day: str = "2023-01-01"
+    settle_seconds: float = 2.0
+    backlog_partitions: int = 60
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file of the embedded warehouse."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def published_path(self) -> Path:
+        """Folder with the read-only copy of the marts."""
+        return self.home / "published"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own state: runs, events, schedules."""
+        return self.home / "dagster"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
+        """Read the `RETAIL_*` variables.
+
+        Raises:
+            ConfigurationError: naming the variable, what it holds and what it may hold.
+        """
+        env = os.environ if env is None else env
+        name = env.get("RETAIL_ENV", Environment.LOCAL.value)
+        try:
+            environment = Environment(name)
+        except ValueError as exc:
+            valid = ", ".join(e.value for e in Environment)
+            message = f"RETAIL_ENV is {name!r}; expected one of: {valid}."
+            raise ConfigurationError(message) from exc
+        home = Path(env.get("RETAIL_HOME", ".retail")).expanduser().resolve()
+        lake_url = env.get("RETAIL_LAKE_URL", "")
+        if not lake_url:
+            if environment is Environment.PROD:
+                message = "RETAIL_LAKE_URL is not set; production needs s3://bucket/prefix."
+                raise ConfigurationError(message)
+            lake_url = (home / "lake").as_uri()
+        countries = env.get("RETAIL_COUNTRIES_FILE", "")
+        return cls(
+            environment=environment,
+            home=home,
+            lake_url=lake_url,
+            contracts_paths=tuple(
+                Path(p).expanduser().resolve()
+                for p in env.get("RETAIL_CONTRACTS_PATH", "").split(os.pathsep)
+                if p
+            ),
+            countries_file=Path(countries).expanduser().resolve() if countries else None,
+            first_day=env.get("RETAIL_FIRST_DAY", "2023-01-01"),
+            settle_seconds=_number(env, "RETAIL_SETTLE_SECONDS", 2.0),
+            backlog_partitions=int(_number(env, "RETAIL_BACKLOG_PARTITIONS", 60)),
+        )
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError as exc:
+        raise ConfigurationError(f"{name} is {text!r}; expected a number.") from exc
+    if value < 0:
+        raise ConfigurationError(f"{name} is {text}; expected zero or more.")
+    return value

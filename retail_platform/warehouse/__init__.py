@@ -1,0 +1,1 @@
+"""The warehouse: partitions replaced whole, with their ledger, in one transaction."""

@@ -1,0 +1,370 @@
+"""The embedded warehouse: one DuckDB file, one writer at a time.
+
+DuckDB lets a single process open a file for writing and none other read it meanwhile. So every
+access opens the file briefly under a lock of our own, and waits, with a message that names the
+holder, when somebody else (a notebook, a BI tool) keeps it open.
+"""
+
+import io
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import polars as pl
+from filelock import FileLock, Timeout
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from retail_platform.contract import FeedContract
+from retail_platform.errors import LoadMismatch, WarehouseBusy
+from retail_platform.lake.store import Lake
+from retail_platform.partitions import Partition, Slices
+from retail_platform.warehouse.protocol import PartitionLoad
+from retail_platform.warehouse.raw_tables import (
+    LEDGER,
+    LEDGER_COLUMNS,
+    RAW_SCHEMA,
+    object_schema,
+    raw_columns,
+)
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
+
+TRANSACTION_ROWS = 4_000_000
+"""Rows brought into memory for one transaction; a backlog of years is loaded in several."""
+
+_OBJECTS_AT_ONCE = 16
+
+
+class DuckDBWarehouse:
+    """RAW tables, ledger and marts in one file."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        patience_seconds: float = 600.0,
+        on_step: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        """Describe the warehouse; nothing is opened yet.
+
+        Args:
+            patience_seconds: how long to wait for another process to let go of the file.
+            on_step: called before each step of the load transaction.
+        """
+        self.path = path
+        self._patience = patience_seconds
+        self._on_step = on_step
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(f"{path}.lock")
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every other process of the platform out; re-entrant within this object.
+
+        Raises:
+            WarehouseBusy: another process of the platform kept the lock for too long.
+        """
+        try:
+            self._lock.acquire(timeout=self._patience)
+        except Timeout as exc:
+            raise WarehouseBusy(
+                f"Another process of the platform has been writing {self.path} for more than "
+                f"{self._patience:g} s. Wait for its run to end, or stop it."
+            ) from exc
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file for reading and writing, alone; closed again at the end.
+
+        Raises:
+            WarehouseBusy: see `exclusive`; or a foreign process keeps the file open.
+        """
+        with self.exclusive():
+            connection = self.when_free(lambda: duckdb.connect(str(self.path)))
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    def when_free(self, attempt: Callable[[], T]) -> T:
+        """Do something that opens the file, waiting while another process holds it.
+
+        Raises:
+            WarehouseBusy: it did not let go within the patience of this warehouse.
+        """
+
+        def report(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            _LOG.warning(
+                "The warehouse %s is open in another process; waiting for it to close. "
+                "Readers can use the published copy instead, which never blocks. (%s)",
+                self.path,
+                str(error).splitlines()[0] if error else "",
+            )
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(_Held),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            stop=stop_after_delay(self._patience),
+            before_sleep=report,
+            reraise=True,
+        )
+
+        def guarded() -> T:
+            try:
+                return attempt()
+            except duckdb.IOException as exc:
+                if "lock" not in str(exc).lower():
+                    raise
+                raise _Held(
+                    f"{self.path} is open in another process: {exc}. Close it there, or read the "
+                    "published copy instead."
+                ) from exc
+
+        return retrying(guarded)
+
+    def prepare(self, contracts: Iterable[FeedContract]) -> None:
+        """Create schemas, RAW tables and the ledger where they are missing."""
+        with self.connect() as connection:
+            for schema in (RAW_SCHEMA, "staging", "intermediate", "marts"):
+                connection.execute(f"create schema if not exists {schema}")
+            for contract in contracts:
+                _create(connection, contract.name, raw_columns(contract))
+            _create(connection, LEDGER, LEDGER_COLUMNS)
+
+    def replace_partitions(
+        self, lake: Lake, contract: FeedContract, loads: Sequence[PartitionLoad], run_id: str
+    ) -> None:
+        """Make RAW and the ledger hold exactly these files for these partitions, or nothing new."""
+        self.prepare([contract])
+        for group in _transactions(loads):
+            rows = _rows(lake, contract, group)
+            with self.connect() as connection:
+                self._replace(connection, contract, group, rows, run_id)
+
+    def _replace(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: FeedContract,
+        loads: Sequence[PartitionLoad],
+        rows: pl.DataFrame,
+        run_id: str,
+    ) -> None:
+        now = datetime.now(UTC).replace(tzinfo=None)
+        days = [load.partition.day for load in loads]
+        # A literal range lets DuckDB skip row groups: the cost stays flat as history grows.
+        between = f"between date '{min(days)}' and date '{max(days)}'"
+        connection.register("incoming_rows", rows.to_arrow())
+        connection.register("incoming_files", _ledger_rows(contract.name, loads, now, run_id))
+        connection.register("replaced", _keys(loads))
+        table = f"{RAW_SCHEMA}.{contract.name}"
+        columns = list(raw_columns(contract))
+        given = [c for c in columns if c not in ("_loaded_at", "_run_id")]
+        self._on_step("begin")
+        connection.begin()
+        try:
+            self._on_step("delete")
+            connection.execute(
+                f"delete from {table} using replaced "
+                f"where {table}._batch_date {between} and {table}._country = replaced.country "
+                f"and {table}._batch_date = replaced.day"
+            )
+            self._on_step("insert")
+            connection.execute(
+                f"insert into {table} ({', '.join(given)}, _loaded_at, _run_id) "
+                f"select {', '.join(given)}, ?, ? from incoming_rows "
+                "order by _batch_date, _country",
+                [now, run_id],
+            )
+            self._on_step("ledger")
+            connection.execute(
+                f"delete from {RAW_SCHEMA}.{LEDGER} using replaced "
+                f"where {LEDGER}.feed = ? and {LEDGER}.batch_date {between} "
+                f"and {LEDGER}.country = replaced.country and {LEDGER}.batch_date = replaced.day",
+                [contract.name],
+            )
+            connection.execute(
+                f"insert into {RAW_SCHEMA}.{LEDGER} by name select * from incoming_files"
+            )
+            _verify(connection, table, between, loads)
+            self._on_step("commit")
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        self._on_step("committed")
+
+    def loaded_files(
+        self, feed: str, slices: Slices
+    ) -> Mapping[Partition, frozenset[tuple[str, str, str]]]:
+        """Ledger entries by partition, as `PartitionLoad.fingerprint`."""
+        if not self.path.exists():
+            return {}
+        rows = self.query(
+            "select country, batch_date, file_id, "
+            "strftime(delivered_at, '%Y-%m-%d %H:%M:%S.%f'), state "
+            f"from {RAW_SCHEMA}.{LEDGER} where feed = ? and batch_date between ? and ? "
+            "and list_contains(?, country)",
+            [feed, slices.first_day, slices.last_day, list(slices.countries)],
+        )
+        found: dict[Partition, set[tuple[str, str, str]]] = defaultdict(set)
+        for country, day, *entry in rows:
+            found[Partition(country, day)].add((entry[0], entry[1], entry[2]))
+        return {partition: frozenset(entries) for partition, entries in found.items()}
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a read-only statement."""
+        with self.connect() as connection:
+            return connection.execute(sql, list(parameters)).fetchall()
+
+
+class _Held(WarehouseBusy):
+    """A foreign process has the file open."""
+
+
+def _create(connection: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
+    spelled = ", ".join(f"{name} {sql_type}" for name, sql_type in columns.items())
+    connection.execute(f"create table if not exists {RAW_SCHEMA}.{table} ({spelled})")
+
+
+def _transactions(loads: Sequence[PartitionLoad]) -> Iterator[list[PartitionLoad]]:
+    group: list[PartitionLoad] = []
+    rows = 0
+    for load in sorted(loads, key=lambda item: (item.partition.day, item.partition.country)):
+        if group and rows + load.rows > TRANSACTION_ROWS:
+            yield group
+            group, rows = [], 0
+        group.append(load)
+        rows += load.rows
+    if group:
+        yield group
+
+
+def _rows(lake: Lake, contract: FeedContract, loads: Sequence[PartitionLoad]) -> pl.DataFrame:
+    """Active rows of the partitions, read from the lake.
+
+    Objects hold rows of many files, active and superseded ones; the manifest's files pick.
+    """
+    active = pl.DataFrame(
+        [
+            (f.facts.file_id, load.partition.country, f.delivered_at.replace(tzinfo=None))
+            for load in loads
+            for f in load.active
+        ],
+        schema={
+            "_file_id": pl.String,
+            "_country": pl.String,
+            "_delivered_at": pl.Datetime("us"),
+        },
+        orient="row",
+    )
+    paths = sorted({path for load in loads for f in load.active for path in f.facts.data})
+    schema = object_schema(contract)
+    parts = []
+    for start in range(0, len(paths), _OBJECTS_AT_ONCE):
+        chunk = paths[start : start + _OBJECTS_AT_ONCE]
+        for path, content in zip(chunk, lake.get_many(chunk), strict=True):
+            if content is None:
+                raise LoadMismatch(
+                    f"The manifest of {contract.name} names {path}, which is not in the lake. "
+                    "Restore the object, or replay the feed from history."
+                )
+            frame = pl.read_parquet(io.BytesIO(content))
+            missing = [
+                pl.lit(None, dtype=dtype).alias(name)
+                for name, dtype in schema.items()
+                if name not in frame.columns
+            ]
+            frame = frame.with_columns(missing).select(
+                pl.col(name).cast(dtype) for name, dtype in schema.items()
+            )
+            parts.append(frame.join(active, on=["_file_id", "_country"], how="inner"))
+    if not parts:
+        return pl.DataFrame(schema={**schema, "_delivered_at": pl.Datetime("us")})
+    return pl.concat(parts)
+
+
+def _keys(loads: Sequence[PartitionLoad]) -> Any:
+    return pl.DataFrame(
+        {
+            "country": [load.partition.country for load in loads],
+            "day": [load.partition.day for load in loads],
+        }
+    ).to_arrow()
+
+
+def _ledger_rows(feed: str, loads: Sequence[PartitionLoad], now: datetime, run_id: str) -> Any:
+    types = {"varchar": pl.String, "date": pl.Date, "bigint": pl.Int64}
+    rows = [
+        (
+            feed,
+            load.partition.country,
+            load.partition.day,
+            f.facts.file_id,
+            f.facts.name,
+            f.facts.checksum,
+            f.facts.size_bytes,
+            f.delivered_at.replace(tzinfo=None),
+            f.state,
+            f.facts.rows_in,
+            f.facts.rows_loaded,
+            f.facts.rows_quarantined,
+            f.facts.rows_duplicate,
+            json.dumps(dict(f.facts.reasons), sort_keys=True),
+            f.facts.schema_version,
+            now,
+            run_id,
+        )
+        for load in loads
+        for f in load.files
+    ]
+    return pl.DataFrame(
+        rows,
+        schema={c: types.get(t, pl.Datetime("us")) for c, t in LEDGER_COLUMNS.items()},
+        orient="row",
+    ).to_arrow()
+
+
+def _verify(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    between: str,
+    loads: Sequence[PartitionLoad],
+) -> None:
+    found = {
+        Partition(country, day): count
+        for country, day, count in connection.execute(
+            f"select _country, _batch_date, count(*) from {table} semi join replaced "
+            "on _country = replaced.country and _batch_date = replaced.day "
+            f"where _batch_date {between} group by all"
+        ).fetchall()
+    }
+    wrong = [
+        f"{load.partition}: manifest {load.rows}, {table} {found.get(load.partition, 0)}"
+        for load in loads
+        if found.get(load.partition, 0) != load.rows
+    ]
+    if wrong:
+        raise LoadMismatch(
+            f"{len(wrong)} partitions would not hold the rows of their manifest: "
+            + "; ".join(wrong[:5])
+            + ". Nothing was changed."
+        )

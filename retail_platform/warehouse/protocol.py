@@ -1,0 +1,73 @@
+"""What the platform asks of a warehouse; engines live in modules of their own.
+
+One operation matters: replace these partitions of a RAW table from these lake objects, together
+with their ledger rows, in one transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from retail_platform.contract import FeedContract
+from retail_platform.lake.manifest import FileState, Manifest
+from retail_platform.lake.store import Lake
+from retail_platform.partitions import Partition, Slices
+
+
+@dataclass(frozen=True)
+class PartitionLoad:
+    """What one partition of a RAW table shall consist of."""
+
+    partition: Partition
+    files: tuple[FileState, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "PartitionLoad":
+        """As the manifest says."""
+        return cls(manifest.partition, tuple(manifest.file_states()))
+
+    @property
+    def active(self) -> list[FileState]:
+        """Files whose rows are in RAW."""
+        return [f for f in self.files if f.state == "loaded"]
+
+    @property
+    def rows(self) -> int:
+        """Rows RAW holds afterwards."""
+        return sum(f.facts.rows_loaded for f in self.active)
+
+    @property
+    def fingerprint(self) -> frozenset[tuple[str, str, str]]:
+        """Comparable with `Warehouse.loaded_files`: file, delivery time, state."""
+        return frozenset(
+            (f.facts.file_id, f"{f.delivered_at:%Y-%m-%d %H:%M:%S.%f}", f.state) for f in self.files
+        )
+
+
+class Warehouse(Protocol):
+    """A place for RAW tables, the ledger and the marts."""
+
+    def prepare(self, contracts: Iterable[FeedContract]) -> None:
+        """Create schemas, RAW tables and the ledger where they are missing."""
+        ...
+
+    def replace_partitions(
+        self, lake: Lake, contract: FeedContract, loads: Sequence[PartitionLoad], run_id: str
+    ) -> None:
+        """Make RAW and the ledger hold exactly these files for these partitions, or nothing new.
+
+        Raises:
+            LoadMismatch: other rows arrived than the manifests promise; nothing was changed.
+            WarehouseBusy: another process kept the warehouse for too long.
+        """
+        ...
+
+    def loaded_files(
+        self, feed: str, slices: Slices
+    ) -> Mapping[Partition, frozenset[tuple[str, str, str]]]:
+        """Ledger entries by partition, as `PartitionLoad.fingerprint`."""
+        ...
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a read-only statement."""
+        ...

@@ -1,0 +1,75 @@
+"""Columns of RAW tables and of the file ledger, derived from contracts."""
+
+import polars as pl
+
+from retail_platform.contract import FeedContract, Kind
+from retail_platform.gate.rows import dtype_of
+
+RAW_SCHEMA = "raw"
+LEDGER = "file_ledger"
+
+_SQL_TYPES = {
+    Kind.TEXT: "varchar",
+    Kind.INTEGER: "bigint",
+    Kind.DOUBLE: "double",
+    Kind.DATE: "date",
+    Kind.TIMESTAMP: "timestamp",
+}
+
+META_COLUMNS: dict[str, tuple[str, str]] = {
+    "_country": ("varchar", "Country of the partition; ALL for global feeds."),
+    "_batch_date": ("date", "Batch day of the partition, from the file name."),
+    "_delivered_at": ("timestamp", "When the file was delivered, UTC."),
+    "_file_id": ("varchar", "Identity of the file's name and content; key into the ledger."),
+    "_source_file": ("varchar", "Name of the file below the inbox."),
+    "_row_number": ("bigint", "Data row in the file, from 1."),
+    "_loaded_at": ("timestamp", "When the row was loaded, UTC."),
+    "_run_id": ("varchar", "Dagster run that loaded it."),
+    "_rescued": ("varchar", "Columns the contract does not know, as JSON; else null."),
+}
+
+LEDGER_COLUMNS: dict[str, str] = {
+    "feed": "varchar",
+    "country": "varchar",
+    "batch_date": "date",
+    "file_id": "varchar",
+    "file_name": "varchar",
+    "checksum": "varchar",
+    "size_bytes": "bigint",
+    "delivered_at": "timestamp",
+    "state": "varchar",
+    "rows_in": "bigint",
+    "rows_loaded": "bigint",
+    "rows_quarantined": "bigint",
+    "rows_duplicate": "bigint",
+    "reasons": "varchar",
+    "schema_version": "varchar",
+    "loaded_at": "timestamp",
+    "run_id": "varchar",
+}
+
+
+def raw_columns(contract: FeedContract) -> dict[str, str]:
+    """Column name -> SQL type of a feed's RAW table, contract columns first."""
+    return {
+        **{
+            c.name: f"decimal({c.precision},{c.scale})"
+            if c.kind is Kind.DECIMAL
+            else _SQL_TYPES[c.kind]
+            for c in contract.columns
+        },
+        **{name: sql_type for name, (sql_type, _) in META_COLUMNS.items()},
+    }
+
+
+def object_schema(contract: FeedContract) -> dict[str, pl.DataType]:
+    """Columns and types of a feed's data objects in the lake."""
+    return {
+        "_country": pl.String(),
+        "_batch_date": pl.Date(),
+        "_file_id": pl.String(),
+        "_source_file": pl.String(),
+        "_row_number": pl.Int64(),
+        "_rescued": pl.String(),
+        **{c.name: dtype_of(c) for c in contract.columns},
+    }
