@@ -111,3 +111,8 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
     if value < 0:
         raise ConfigurationError(f"{name} is {text}; expected zero or more.")
     return value
+
+
+def export(variables: Mapping[str, str]) -> None:
+    """Set variables that libraries read by themselves (Dagster's home, dbt's profile)."""
+    os.environ.update(variables)

@@ -9,7 +9,7 @@ import io
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +29,11 @@ from tenacity import (
 from retail_platform.contract import FeedContract
 from retail_platform.errors import LoadMismatch, WarehouseBusy
 from retail_platform.lake.store import Lake
-from retail_platform.partitions import Partition, Slices
+from retail_platform.partitions import LOOKBACK_DAYS, Partition, Slices
 from retail_platform.warehouse.protocol import PartitionLoad
 from retail_platform.warehouse.raw_tables import (
+    LATE_DAYS,
+    LATE_DAYS_COLUMNS,
     LEDGER,
     LEDGER_COLUMNS,
     RAW_SCHEMA,
@@ -149,6 +151,7 @@ class DuckDBWarehouse:
             for contract in contracts:
                 _create(connection, contract.name, raw_columns(contract))
             _create(connection, LEDGER, LEDGER_COLUMNS)
+            _create(connection, LATE_DAYS, LATE_DAYS_COLUMNS)
 
     def replace_partitions(
         self, lake: Lake, contract: FeedContract, loads: Sequence[PartitionLoad], run_id: str
@@ -204,6 +207,7 @@ class DuckDBWarehouse:
             connection.execute(
                 f"insert into {RAW_SCHEMA}.{LEDGER} by name select * from incoming_files"
             )
+            self._remember_late_days(connection, contract, between)
             _verify(connection, table, between, loads)
             self._on_step("commit")
             connection.commit()
@@ -211,6 +215,40 @@ class DuckDBWarehouse:
             connection.rollback()
             raise
         self._on_step("committed")
+
+    @staticmethod
+    def _remember_late_days(
+        connection: duckdb.DuckDBPyConnection, contract: FeedContract, between: str
+    ) -> None:
+        """Add business days that late rows touch; never removed, since a correction that takes a
+        late row away changes the same day again."""
+        if contract.ingestion.business_date is None:
+            return
+        connection.execute(
+            f"insert into {RAW_SCHEMA}.{LATE_DAYS} select distinct ?, _country, _batch_date, "
+            f"cast({contract.ingestion.business_date} as date) as business_date "
+            f"from {RAW_SCHEMA}.{contract.name} semi join replaced "
+            "on _country = replaced.country and _batch_date = replaced.day "
+            f"where _batch_date {between} and cast({contract.ingestion.business_date} as date) "
+            f"<= _batch_date - {LOOKBACK_DAYS} "
+            f"except select * from {RAW_SCHEMA}.{LATE_DAYS}",
+            [contract.name],
+        )
+
+    def late_days(
+        self, feed: str, batch_partitions: Collection[Partition]
+    ) -> list[tuple[Partition, Partition]]:
+        """(batch partition, business partition) of rows ever seen later than the lookback."""
+        if not batch_partitions:
+            return []
+        days = [p.day for p in batch_partitions]
+        rows = self.query(
+            f"select country, batch_date, business_date from {RAW_SCHEMA}.{LATE_DAYS} "
+            "where feed = ? and batch_date between ? and ? order by all",
+            [feed, min(days), max(days)],
+        )
+        found = [(Partition(c, batch), Partition(c, day)) for c, batch, day in rows]
+        return [pair for pair in found if pair[0] in set(batch_partitions)]
 
     def loaded_files(
         self, feed: str, slices: Slices

@@ -7,6 +7,7 @@ from retail_platform.gate.rows import dtype_of
 
 RAW_SCHEMA = "raw"
 LEDGER = "file_ledger"
+LATE_DAYS = "late_days"
 
 _SQL_TYPES = {
     Kind.TEXT: "varchar",
@@ -46,6 +47,13 @@ LEDGER_COLUMNS: dict[str, str] = {
     "schema_version": "varchar",
     "loaded_at": "timestamp",
     "run_id": "varchar",
+}
+
+LATE_DAYS_COLUMNS: dict[str, str] = {
+    "feed": "varchar",
+    "country": "varchar",
+    "batch_date": "date",
+    "business_date": "date",
 }
 
 

@@ -1,0 +1,72 @@
+{#- Dimensions with history (SCD2), computed from all staged versions of a key. dbt snapshots are
+    not used: what they hold depends on when they ran, and a late or corrected file must give the
+    same history as a rebuild from scratch. -#}
+
+{#- One row per run of equal attributes: valid_from is the batch date that brought the attributes,
+    valid_to the batch date that brought others (exclusive, null = current).
+
+    relation  CTE with one row per key and batch_date, over all of staging
+
+    An increment looks at the keys delivered in its slices and at those with a version that starts
+    there. The second half finds rows that a correction removed: such a row either started a
+    version, or repeated the one before it and never mattered. -#}
+{% macro versions_of_touched_keys(relation, key, attributes) %}
+select
+    changes.*,
+    changes.batch_date as valid_from,
+    lead(changes.batch_date) over (
+        partition by {{ prefixed('changes', key) }} order by changes.batch_date asc nulls last
+    ) as valid_to
+from (
+    select hashed.*
+    from (
+        select
+            staged.*,
+            {{ fingerprint(attributes) }} as attributes_hash
+        from {{ relation }} as staged
+        {%- if is_incremental() and is_sliced() %}
+        where exists (
+            select 1
+            from (
+                select {{ key | join(', ') }}
+                from {{ relation }}
+                where {{ in_slices('country', 'batch_date') }}
+                union
+                select {{ key | join(', ') }}
+                from {{ this }}
+                where {{ in_slices('country', 'valid_from') }}
+            ) as touched
+            where
+            {%- for column in key %}
+                {{ 'and ' if not loop.first }}touched.{{ column }} = staged.{{ column }}
+            {%- endfor %}
+        )
+        {%- endif %}
+    ) as hashed
+    qualify coalesce(
+        lag(hashed.attributes_hash) over (
+            partition by {{ prefixed('hashed', key) }} order by hashed.batch_date asc nulls last
+        ) <> hashed.attributes_hash,
+        true
+    )
+) as changes
+{% endmacro %}
+
+{% macro prefixed(alias, columns) -%}
+    {%- for column in columns -%}
+        {{ alias }}.{{ column }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- One hash of several columns. Each part carries its length, so that ('a', 'bc') and ('ab', 'c')
+    differ, as do null and the empty text. -#}
+{% macro fingerprint(columns) -%}
+    {%- set parts = [] -%}
+    {%- for column in columns -%}
+        {%- set text = 'cast(' ~ column ~ ' as varchar)' -%}
+        {%- do parts.append(
+            "coalesce(cast(length(" ~ text ~ ") as varchar) || ':' || " ~ text ~ ", '-')"
+        ) -%}
+    {%- endfor -%}
+    {{ dbt.hash(parts | join(' || ')) }}
+{%- endmacro %}

@@ -1,0 +1,109 @@
+{#- The slices of a run: which countries, which days. Everything that reads the three vars is in
+    this file. They arrive when dbt is invoked, long after the manifest was parsed, so they must be
+    read in SQL bodies only; in a config they would be frozen at their defaults. -#}
+
+{#- The vars, checked. They end up as literals in SQL, so anything but codes and ISO dates stops
+    the run. Returns countries (list, empty = all), first_day and last_day (ISO text). -#}
+{% macro run_slices() %}
+    {% set countries = [] %}
+    {% for code in (var('countries') | string).split(',') if code | trim %}
+        {% if not modules.re.match('^[A-Z]{2,3}$', code | trim) %}
+            {% do exceptions.raise_compiler_error(
+                "var countries: seen '" ~ var('countries') ~ "', expected comma separated codes such"
+                ~ " as FR,DE (ALL for global models), or nothing for all countries"
+            ) %}
+        {% endif %}
+        {% do countries.append(code | trim) %}
+    {% endfor %}
+
+    {% set days = {'first_day': var('first_day') | string, 'last_day': var('last_day') | string} %}
+    {% for name, day in days.items() %}
+        {% if not modules.re.match('^[0-9]{4}-[0-9]{2}-[0-9]{2}$', day) %}
+            {% do exceptions.raise_compiler_error(
+                'var ' ~ name ~ ": seen '" ~ day ~ "', expected an ISO date such as 2025-01-11"
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% if days.first_day > days.last_day %}
+        {% do exceptions.raise_compiler_error(
+            'vars first_day ' ~ days.first_day ~ ' and last_day ' ~ days.last_day
+            ~ ': expected first_day to be no later than last_day'
+        ) %}
+    {% endif %}
+
+    {% do return({
+        'countries': countries,
+        'first_day': days.first_day,
+        'last_day': days.last_day,
+    }) %}
+{% endmacro %}
+
+{#- Whether the run is about a part of the data only. -#}
+{% macro is_sliced() %}
+    {% set slices = run_slices() %}
+    {% do return(
+        slices.countries | length > 0
+        or slices.first_day != '1900-01-01'
+        or slices.last_day != '9999-12-31'
+    ) %}
+{% endmacro %}
+
+{#- Predicate: the row belongs to the slices of this run. Literals on purpose: engines prune whole
+    row groups by a literal date and cannot by a joined one, which is what keeps a 7-day run as
+    fast on ten years of history as on one.
+
+    country_column  none where the column does not matter (global tables read by country models)
+    lead_days       widens the window to that many days before the first one -#}
+{% macro in_slices(country_column, day_column, lead_days=0) %}
+    {%- set slices = run_slices() -%}
+    {%- if flags.FULL_REFRESH and is_sliced() -%}
+        {% do exceptions.raise_compiler_error(
+            '--full-refresh with countries or days set would drop every other slice: leave out'
+            ~ ' either the vars or the flag'
+        ) %}
+    {%- endif -%}
+    {%- set first_day = modules.datetime.date.fromisoformat(slices.first_day) -%}
+    {%- if lead_days -%}
+        {%- set first_day = first_day - modules.datetime.timedelta(days=lead_days) -%}
+    {%- endif -%}
+    {{ day_column }} between date '{{ first_day.isoformat() }}' and date '{{ slices.last_day }}'
+    {%- if country_column and slices.countries %}
+    and {{ country_column }} in ('{{ slices.countries | join("', '") }}')
+    {%- endif -%}
+{% endmacro %}
+
+{#- The column that a model is sliced by, beside country. -#}
+{% macro slice_day_column() %}
+    {% do return(config.get('meta', {}).get('slice_day')) %}
+{% endmacro %}
+
+{#- Closing clause of every model: the first build writes rows in slice order, as the increments
+    do, because pruning by date works only on rows that lie together by date. Unit tests run
+    without the model's meta and need no order. -#}
+{% macro in_slice_order() %}
+    {%- if execute and slice_day_column() and not is_incremental() -%}
+    order by {{ slice_day_column() }} asc nulls last, country asc nulls last
+    {%- endif -%}
+{% endmacro %}
+
+{#- dbt calls this for the model under every generic data test. Tests look at the slices of the
+    run only, so that their cost does not grow with history. A `where` config cannot say that: dbt
+    renders it at parse time, when the vars still have their defaults. -#}
+{% macro get_where_subquery(relation) -%}
+    {%- set conditions = [] -%}
+    {%- if config.get('where') -%}
+        {%- do conditions.append('(' ~ config.get('where') ~ ')') -%}
+    {%- endif -%}
+    {%- if execute -%}
+        {%- set tested = graph.nodes.get(model.attached_node, {}) -%}
+        {%- set slice_day = tested.get('config', {}).get('meta', {}).get('slice_day') -%}
+        {%- if slice_day -%}
+            {%- do conditions.append(in_slices('country', slice_day)) -%}
+        {%- endif -%}
+    {%- endif -%}
+    {%- if conditions -%}
+        (select * from {{ relation }} where {{ conditions | join(' and ') }}) dbt_subquery
+    {%- else -%}
+        {{ relation }}
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,99 @@
+{{ config(tags=['business_day', 'country']) }}
+
+with
+
+order_lines as (
+
+    select * from {{ ref('int_sales') }}
+    where {{ in_slices('country', 'business_date') }}
+
+),
+
+fx_rates as (
+
+    select * from {{ ref('int_fx_rates') }}
+    where {{ in_slices(none, 'business_date') }}
+
+),
+
+priced_lines as (
+
+    select
+        order_lines.*,
+        case
+            when order_lines.currency_code = 'EUR' then cast(1 as decimal(18, 10))
+            else fx_rates.eur_rate
+        end as eur_rate,
+        -- signed so that gross minus discount is net on every line, returns included
+        cast(
+            order_lines.unit_price_local * order_lines.quantity
+            * case when order_lines.is_return then -1 else 1 end
+            as decimal(18, 2)
+        ) as gross_amount_local
+    from order_lines
+    left join fx_rates
+        on fx_rates.business_date = order_lines.business_date
+        and fx_rates.currency_code = order_lines.currency_code
+
+),
+
+-- A day with one line that cannot be converted is left out whole: part of a day, or a rate of one,
+-- would be a wrong total that looks right.
+blocked_days as (
+
+    select distinct country, business_date
+    from priced_lines
+    where eur_rate is null
+
+),
+
+publishable_lines as (
+
+    select priced_lines.*
+    from priced_lines
+    where not exists (
+        select 1
+        from blocked_days
+        where blocked_days.country = priced_lines.country
+            and blocked_days.business_date = priced_lines.business_date
+    )
+
+)
+
+select
+    ---------- slice
+    country,
+    business_date,
+    sold_at,
+
+    ---------- ids
+    channel,
+    invoice_id,
+    line,
+    sale_invoice_id,
+    transaction_type,
+    customer_id,
+    product_id,
+    store_key,
+    employee_id,
+
+    ---------- text
+    size,
+    color,
+    sku,
+    payment_method,
+
+    ---------- numerics
+    quantity,
+    cast(case when is_return then -quantity else quantity end as integer) as signed_quantity,
+    unit_price_local,
+    discount_rate,
+    gross_amount_local,
+    cast(gross_amount_local - net_amount_local as decimal(18, 2)) as discount_amount_local,
+    net_amount_local,
+    currency_code,
+    eur_rate,
+    {{ to_eur('net_amount_local', 'eur_rate') }} as net_amount_eur,
+    {{ to_eur('gross_amount_local', 'eur_rate') }} as gross_amount_eur
+from publishable_lines
+{{ in_slice_order() }}

@@ -1,0 +1,402 @@
+"""Assets whose day is the BATCH day: feeds, RAW, staging, dimensions, lifecycle report.
+
+They share partitions and lineage (same country, same day), so one op builds whatever of them a run
+selects: files through the gate, one transaction per feed into RAW, one dbt invocation. A refused
+file is a failed check, not a failed run: its partition is not materialized and nothing downstream
+sees it, while its neighbours in the same run go on.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+
+from retail_platform.assets.models import ModelRun, models_of
+from retail_platform.assets.recording import record_materializations
+from retail_platform.assets.slices import only_arrivals, slices_for
+from retail_platform.assets.specs import (
+    CONTRACT_CHECK,
+    LATE_DAYS,
+    LATENESS_CHECK,
+    feed_key,
+    feed_spec,
+    raw_key,
+    raw_spec,
+)
+from retail_platform.contract import FeedContract
+from retail_platform.countries import ALL, CountryRegistry
+from retail_platform.gate.gate import Gate
+from retail_platform.lake.inbox import (
+    Arrival,
+    Rejection,
+    forget_rejections,
+    inbox_name,
+    plan_arrivals,
+    read_rejections,
+    record_rejections,
+)
+from retail_platform.lake.manifest import Manifest, read_manifests
+from retail_platform.lake.store import INBOX, Lake
+from retail_platform.partitions import (
+    LOOKBACK_DAYS,
+    Partition,
+    Partitioning,
+    Scope,
+    Slices,
+    bounding_slices,
+)
+from retail_platform.resources import DbtResource, DuckDBResource, LakeResource
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.protocol import PartitionLoad
+
+WAREHOUSE_POOL = "warehouse"
+"""Every op that writes the warehouse takes this pool; DuckDB allows one of them at a time."""
+
+
+def build_batch_day_assets(
+    scope: Scope,
+    contracts: Mapping[str, FeedContract],
+    registry: CountryRegistry,
+    partitioning: Partitioning,
+    models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
+    manifest: Mapping[str, Any],
+    first_day: date,
+) -> dg.AssetsDefinition:
+    """One definition for all batch-day assets of a scope.
+
+    Args:
+        contracts: feeds of this scope.
+        models: specs of the batch-day dbt models of this scope and of their tests.
+        first_day: first day partition.
+    """
+    model_specs, model_checks = models
+    by_key = models_of(model_specs, manifest)
+    feeds_of_model = {key: _feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
+
+    @dg.multi_asset(
+        name=f"batch_day_{scope.value}",
+        specs=[
+            *(feed_spec(c, partitioning) for c in contracts.values()),
+            *(raw_spec(c, partitioning, "duckdb") for c in contracts.values()),
+            *model_specs,
+        ],
+        check_specs=[
+            *(_contract_check(c) for c in contracts.values()),
+            *(_lateness_check(c) for c in contracts.values() if c.ingestion.business_date),
+            *model_checks,
+        ],
+        partitions_def=partitioning.of(scope),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
+        pool=WAREHOUSE_POOL,
+    )
+    def batch_day(
+        context: dg.AssetExecutionContext,
+        lake: LakeResource,
+        warehouse: DuckDBResource,
+        dbt: DbtResource,
+    ) -> Iterator[Any]:
+        slices = slices_for(context, partitioning, scope)
+        run = _BatchDayRun(
+            context, slices, contracts, registry, lake.open(), warehouse.open(), first_day
+        )
+        run.take_in_files()
+        run.load()
+        yield from run.checks()
+        model_run = ModelRun(context, by_key, dbt, warehouse)
+        if model_run.models:
+            yield from _build_models(context, model_run, run, feeds_of_model, partitioning, scope)
+        run.report_late_days(scope)
+
+    return batch_day
+
+
+def _build_models(
+    context: dg.AssetExecutionContext,
+    model_run: ModelRun,
+    run: "_BatchDayRun",
+    feeds_of_model: Mapping[dg.AssetKey, frozenset[str]],
+    partitioning: Partitioning,
+    scope: Scope,
+) -> Iterator[dg.AssetCheckResult]:
+    wanted = {
+        key: {p for feed in feeds_of_model[key] for p in run.loaded(feed)}
+        for key in model_run.models
+    }
+    touched = set().union(*wanted.values())
+    if not touched:
+        context.log.info("Nothing new to build.")
+        return
+    box = bounding_slices(touched, partitioning.order(scope))
+    model_run.build(box)
+    record_materializations(context, model_run.materializations(wanted, box))
+    yield from model_run.checks(box)
+    model_run.publish(box)
+
+
+def _feeds_below(unique_id: str, manifest: Mapping[str, Any]) -> frozenset[str]:
+    """Feeds a model is made of, directly or through other models."""
+    feeds: set[str] = set()
+    for parent in manifest["nodes"][unique_id]["depends_on"]["nodes"]:
+        if parent.startswith("source."):
+            feeds.add(manifest["sources"][parent]["name"])
+        elif parent.startswith("model."):
+            feeds |= _feeds_below(parent, manifest)
+    return frozenset(feeds)
+
+
+@dataclass
+class _FeedState:
+    """What a run knows about one feed.
+
+    Attributes:
+        changed: manifests the gate changed in this run.
+        loads: partitions to load or loaded.
+    """
+
+    changed: Mapping[Partition, Manifest]
+    loads: list[PartitionLoad]
+
+
+class _BatchDayRun:
+    """The work of one run up to RAW; the op above strings it together."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        slices: Slices,
+        contracts: Mapping[str, FeedContract],
+        registry: CountryRegistry,
+        lake: Lake,
+        warehouse: DuckDBWarehouse,
+        first_day: date,
+    ) -> None:
+        self._context = context
+        self._slices = slices
+        self._partitions = set(slices)
+        self._contracts = contracts
+        self._registry = registry
+        self._lake = lake
+        self._warehouse = warehouse
+        self._first_day = first_day
+        self._selected = context.selected_asset_keys
+        self._feeds: dict[str, _FeedState] = {}
+        self._rejections: list[Rejection] = []
+
+    def take_in_files(self) -> None:
+        """Files of the selected feeds and partitions go through the gate."""
+        feeds = [name for name in self._contracts if feed_key(name) in self._selected]
+        if not feeds:
+            return
+        objects = list(self._lake.list(INBOX))
+        known = read_rejections(self._lake)
+        forget_rejections(self._lake, known, {inbox_name(o): o.version for o in objects})
+        plan = plan_arrivals(
+            objects,
+            self._contracts,
+            self._registry,
+            known_rejections=known,
+            first_day=self._first_day,
+            now=datetime.now(UTC),
+        )
+        self._rejections = [r for r in plan.rejections if r.feed in feeds]
+        for feed in feeds:
+            arrivals = [a for a in plan.arrivals if a.file.feed == feed and self._covers(a)]
+            if not arrivals:
+                continue
+            gate = Gate(self._lake, self._contracts[feed], self._registry)
+            total = len(arrivals)
+            report = gate.take_in(
+                arrivals,
+                lambda done, feed=feed, total=total: self._context.log.info(
+                    f"{feed}: {done} of {total} files through the gate"
+                ),
+            )
+            record_rejections(self._lake, report.rejections)
+            self._rejections += report.rejections
+            self._feeds[feed] = _FeedState(report.manifests, [])
+
+    def _covers(self, arrival: Arrival) -> bool:
+        """A file that is split by country is taken only by a run that covers all countries."""
+        file = arrival.file
+        split = file.country == ALL and self._contracts[file.feed].scope is Scope.COUNTRY
+        codes = self._registry.codes if split else (file.country,)
+        return all(Partition(code, file.day) in self._partitions for code in codes)
+
+    def load(self) -> None:
+        """Partitions of the selected feeds into RAW; events for feeds and RAW tables."""
+        for feed, contract in self._contracts.items():
+            feed_selected = feed_key(feed) in self._selected
+            raw_selected = raw_key(feed) in self._selected
+            if not (feed_selected or raw_selected):
+                continue
+            state = self._feeds.setdefault(feed, _FeedState({}, []))
+            manifests = read_manifests(self._lake, feed, self._slices)
+            loads = [PartitionLoad.of(m) for m in manifests.values()]
+            if only_arrivals(self._context):
+                loaded = self._warehouse.loaded_files(feed, self._slices)
+                loads = [
+                    load
+                    for load in loads
+                    if load.partition in state.changed
+                    or load.fingerprint != loaded.get(load.partition)
+                ]
+            state.loads = loads
+            if not loads:
+                continue
+            if feed_selected:
+                self._record(feed_key(feed), loads)
+            if raw_selected:
+                self._warehouse.replace_partitions(
+                    self._lake, contract, loads, self._context.run_id
+                )
+                self._context.log.info(
+                    f"{feed}: {sum(load.rows for load in loads)} rows of {len(loads)} partitions "
+                    "loaded"
+                )
+                self._record(raw_key(feed), loads)
+
+    def _record(self, key: dg.AssetKey, loads: Collection[PartitionLoad]) -> None:
+        record_materializations(
+            self._context,
+            (
+                dg.AssetMaterialization(
+                    key, partition=str(load.partition), metadata=_load_metadata(load)
+                )
+                for load in loads
+            ),
+        )
+
+    def loaded(self, feed: str) -> set[Partition]:
+        """Partitions models over this feed have to be built for."""
+        if feed not in self._contracts:
+            return set()
+        if feed in self._feeds:
+            return {load.partition for load in self._feeds[feed].loads}
+        return set(self._warehouse.loaded_files(feed, self._slices))
+
+    def checks(self) -> Iterator[Any]:
+        """Contract and lateness checks of the selected feeds."""
+        for key in self._context.selected_asset_check_keys:
+            contract = self._contracts.get(key.asset_key.path[-1])
+            if contract is None:
+                continue
+            if key.name == CONTRACT_CHECK:
+                yield from self._contract_result(key, contract)
+            elif key.name == LATENESS_CHECK:
+                yield self._lateness_result(key, contract)
+
+    def _contract_result(self, key: dg.AssetCheckKey, contract: FeedContract) -> Iterator[Any]:
+        refused = {r.name: r for r in self._rejections if r.feed == contract.name}.values()
+        # Recorded as not blocking the step, whatever the spec says: what has to be blocked is the
+        # partition of the refused file, and that is not materialized. Failing the step would fail
+        # the files of all other countries with it.
+        yield dg.AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=not refused,
+            severity=dg.AssetCheckSeverity.ERROR,
+            blocking=False,
+            metadata={
+                "refused_files": len(refused),
+                "quarantined_rows": sum(
+                    f.facts.rows_quarantined
+                    for load in self._loads(contract.name)
+                    for f in load.active
+                ),
+                **({"files": _rejection_table(refused)} if refused else {}),
+            },
+        )
+        yield dg.Output(None, output_name=_check_output(key))
+
+    def _loads(self, feed: str) -> list[PartitionLoad]:
+        return self._feeds[feed].loads if feed in self._feeds else []
+
+    def _lateness_result(
+        self, key: dg.AssetCheckKey, contract: FeedContract
+    ) -> dg.AssetCheckResult:
+        batch_days = {load.partition for load in self._loads(contract.name)}
+        late = self._warehouse.late_days(contract.name, batch_days)
+        days = sorted({str(business) for _, business in late})
+        return dg.AssetCheckResult(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=not late,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "business_days_touched": len(days),
+                **({"days": ", ".join(days[:50])} if days else {}),
+                "explanation": f"Rows more than {LOOKBACK_DAYS - 1} days late are kept and their "
+                "days are rebuilt; a partner who keeps sending them should know.",
+            },
+        )
+
+    def report_late_days(self, scope: Scope) -> None:
+        """Tell the intermediate layer which days beyond the lookback have changed rows."""
+        business_days = {
+            business
+            for feed, contract in self._contracts.items()
+            if contract.ingestion.business_date
+            for _, business in self._warehouse.late_days(
+                feed, {load.partition for load in self._loads(feed)}
+            )
+        }
+        for partition in sorted(business_days):
+            if partition.day >= self._first_day:
+                self._context.instance.report_runless_asset_event(
+                    dg.AssetMaterialization(LATE_DAYS[scope], partition=str(partition))
+                )
+
+
+def _contract_check(contract: FeedContract) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        CONTRACT_CHECK,
+        asset=feed_key(contract.name),
+        blocking=True,
+        description="No delivered file of this feed is waiting in the inbox because it breaks the "
+        "contract. Lists the files, what was seen and what to do.",
+    )
+
+
+def _lateness_check(contract: FeedContract) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        LATENESS_CHECK,
+        asset=raw_key(contract.name),
+        description="No row is later than the lookback window.",
+    )
+
+
+def _check_output(key: dg.AssetCheckKey) -> str:
+    return dg.AssetCheckSpec(key.name, asset=key.asset_key).get_python_identifier()
+
+
+def _load_metadata(load: PartitionLoad) -> dict[str, Any]:
+    active = [f.facts for f in load.active]
+    return {
+        "dagster/partition_row_count": load.rows,
+        "rows_in": sum(f.rows_in for f in active),
+        "rows_quarantined": sum(f.rows_quarantined for f in active),
+        "rows_duplicate": sum(f.rows_duplicate for f in active),
+        "files": ", ".join(f.name for f in active[:20]),
+        "files_superseded": sum(f.state == "superseded" for f in load.files),
+    }
+
+
+def _rejection_table(rejections: Collection[Rejection]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "file": r.name,
+                    "country": r.country or "",
+                    "day": str(r.day or ""),
+                    "reason": r.code,
+                    "seen": r.seen,
+                    "to_do": r.remedy,
+                }
+            )
+            for r in sorted(rejections, key=lambda r: r.name)
+        ]
+    )

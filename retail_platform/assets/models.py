@@ -1,0 +1,165 @@
+"""Running dbt models inside an op: build, test, count, publish; shared by both kinds of day."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from retail_platform.partitions import Partition, Slices
+from retail_platform.resources import DbtResource, DuckDBResource
+from retail_platform.transform.dbt_project import DbtFailed, NodeResult
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.publish import PublishedTable, publish
+
+
+@dataclass(frozen=True)
+class Model:
+    """One dbt model as the op needs to know it.
+
+    Attributes:
+        schema, table: its address in the warehouse.
+        day: its day column.
+    """
+
+    key: dg.AssetKey
+    unique_id: str
+    schema: str
+    table: str
+    day: str
+
+    @property
+    def address(self) -> str:
+        """``schema.table``."""
+        return f"{self.schema}.{self.table}"
+
+
+def models_of(
+    specs: Sequence[dg.AssetSpec], manifest: Mapping[str, Any]
+) -> dict[dg.AssetKey, Model]:
+    """Models behind asset specs."""
+    found = {}
+    for spec in specs:
+        unique_id = spec.metadata["dagster_dbt/unique_id"]
+        node = manifest["nodes"][unique_id]
+        found[spec.key] = Model(
+            key=spec.key,
+            unique_id=unique_id,
+            schema=node["schema"],
+            table=node["alias"],
+            day=node["meta"]["slice_day"],
+        )
+    return found
+
+
+class ModelRun:
+    """Builds the selected models of one run over its slices."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        models: Mapping[dg.AssetKey, Model],
+        dbt: DbtResource,
+        warehouse: DuckDBResource,
+    ) -> None:
+        """Pick the models and tests this run has selected."""
+        self._context = context
+        self._dbt = dbt.project()
+        self._warehouse: DuckDBWarehouse = warehouse.open()
+        self._published = Path(warehouse.published)
+        self.models = {k: m for k, m in models.items() if k in context.selected_asset_keys}
+        self._checks = {
+            key for key in context.selected_asset_check_keys if key.asset_key in self.models
+        }
+
+    def build(self, slices: Slices) -> None:
+        """Build the models.
+
+        Raises:
+            DbtFailed: listing every model that failed, with the database's words.
+        """
+        with self._warehouse.exclusive():
+            # dbt opens the file itself; make sure first that nobody else has it open.
+            self._warehouse.query("select 1")
+            results = self._dbt.run([m.table for m in self.models.values()], slices)
+        self._context.log.info(
+            "\n".join(f"{r.unique_id}: {r.status} in {r.seconds:.2f} s" for r in results)
+        )
+        failed = [r for r in results if r.status == "error"]
+        if failed:
+            raise DbtFailed("\n".join(f"{r.unique_id}: {r.message}" for r in failed))
+
+    def checks(self, slices: Slices) -> Iterator[dg.AssetCheckResult]:
+        """Run the tests of the models and report them as asset checks."""
+        by_name = {key.name: key for key in self._checks}
+        with self._warehouse.exclusive():
+            results = self._dbt.test(sorted(by_name), slices)
+        severities = self._severities()
+        for result in results:
+            name = severities.get(result.unique_id, ("", ""))[0]
+            key = by_name.get(name)
+            if key:
+                yield _check_result(key, result, severities[result.unique_id][1], slices)
+
+    def _severities(self) -> dict[str, tuple[str, str]]:
+        return {
+            unique_id: (node["name"], node["config"].get("severity", "ERROR").upper())
+            for unique_id, node in self._dbt.manifest["nodes"].items()
+            if node["resource_type"] == "test"
+        }
+
+    def row_counts(self, slices: Slices) -> dict[dg.AssetKey, dict[Partition, int]]:
+        """Rows per model and partition inside the slices, in one query."""
+        countries = ", ".join(f"'{c}'" for c in slices.countries)
+        statement = " union all ".join(
+            f"select {n}, country, {m.day}, count(*) from {m.address} "
+            f"where {m.day} between date '{slices.first_day}' and date '{slices.last_day}' "
+            f"and country in ({countries}) group by all"
+            for n, m in enumerate(self.models.values())
+        )
+        counts: dict[dg.AssetKey, dict[Partition, int]] = {key: {} for key in self.models}
+        keys = list(self.models)
+        for number, country, day, count in self._warehouse.query(statement):
+            counts[keys[number]][Partition(country, day)] = count
+        return counts
+
+    def materializations(
+        self, wanted: Mapping[dg.AssetKey, Collection[Partition]], slices: Slices
+    ) -> Iterator[dg.AssetMaterialization]:
+        """One event per model and partition, in dependency order of the models."""
+        counts = self.row_counts(slices)
+        for key in self.models:
+            for partition in sorted(wanted[key], key=lambda p: (p.day, p.country)):
+                rows = counts[key].get(partition, 0)
+                yield dg.AssetMaterialization(
+                    key, partition=str(partition), metadata={"dagster/partition_row_count": rows}
+                )
+
+    def publish(self, slices: Slices) -> None:
+        """Give readers their copy of the marts that changed."""
+        tables = [
+            PublishedTable(m.table, m.day, monthly=m.day == "business_date")
+            for m in self.models.values()
+            if m.schema == "marts"
+        ]
+        if tables:
+            with self._warehouse.connect() as connection:
+                publish(connection, tables, slices, self._published)
+
+
+def _check_result(
+    key: dg.AssetCheckKey, result: NodeResult, severity: str, slices: Slices
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=result.status == "pass",
+        severity=dg.AssetCheckSeverity.ERROR if severity == "ERROR" else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "failing_rows": result.failures,
+            "slices": str(slices),
+            "message": result.message or "passed",
+            "sql": dg.MetadataValue.md(f"```sql\n{result.sql.strip()}\n```"),
+        },
+    )

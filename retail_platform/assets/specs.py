@@ -1,0 +1,257 @@
+"""What the assets are: keys, partitions, lineage, owners, conditions; not how they are built.
+
+Feeds and RAW tables come from contracts, models from the dbt manifest. Key = address in the
+warehouse, group = layer = dbt folder = schema.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
+from dagster_dbt.asset_utils import build_dbt_specs
+
+from retail_platform.automation.conditions import when_inputs_arrive, when_inputs_arrive_or_stale
+from retail_platform.contract import FeedContract
+from retail_platform.partitions import Partitioning, Scope
+from retail_platform.warehouse.raw_tables import META_COLUMNS, raw_columns
+
+CONTRACT_CHECK = "conforms_to_contract"
+LATENESS_CHECK = "arrives_within_lookback"
+
+LATE_DAYS = {
+    Scope.COUNTRY: dg.AssetKey(["staging", "late_days"]),
+    Scope.GLOBAL: dg.AssetKey(["staging", "late_days_global"]),
+}
+"""Business days touched by rows later than the lookback: recorded by ingestion, read by the
+intermediate layer, so that such rows rebuild their day through lineage like everything else."""
+
+LEDGER_KEY = dg.AssetKey(["raw", "file_ledger"])
+
+_DAY = timedelta(days=1)
+_FRESH = dg.FreshnessPolicy.time_window(fail_window=2 * _DAY, warn_window=timedelta(hours=30))
+_WEEKLY = dg.FreshnessPolicy.time_window(fail_window=9 * _DAY, warn_window=8 * _DAY)
+
+
+def inbox_key(feed: str) -> dg.AssetKey:
+    """External asset that shows arrivals."""
+    return dg.AssetKey(["inbox", feed])
+
+
+def feed_key(feed: str) -> dg.AssetKey:
+    """Accepted files of a feed in the lake."""
+    return dg.AssetKey(["feeds", feed])
+
+
+def raw_key(feed: str) -> dg.AssetKey:
+    """RAW table of a feed."""
+    return dg.AssetKey(["raw", feed])
+
+
+def external_specs(
+    contracts: Mapping[str, FeedContract], partitioning: Partitioning
+) -> list[dg.AssetSpec]:
+    """Things the platform observes or writes beside its own assets."""
+    inbox = [
+        dg.AssetSpec(
+            inbox_key(c.name),
+            group_name="inbox",
+            partitions_def=partitioning.of(c.scope),
+            owners=[c.owner],
+            kinds={"file"},
+            tags={"domain": c.domain},
+            description=f"Files of {c.title} as they arrive, one event per country and batch day.",
+        )
+        for c in contracts.values()
+    ]
+    late = [
+        dg.AssetSpec(
+            key,
+            group_name="staging",
+            partitions_def=partitioning.of(scope),
+            owners=["team:data-platform"],
+            description="Business days that rows later than the lookback window belong to.",
+        )
+        for scope, key in LATE_DAYS.items()
+    ]
+    ledger = dg.AssetSpec(
+        LEDGER_KEY,
+        group_name="raw",
+        owners=["team:data-platform"],
+        kinds={"table"},
+        description="One row per delivered file and country: where its rows went, and why.",
+    )
+    return [*inbox, *late, ledger]
+
+
+def feed_spec(contract: FeedContract, partitioning: Partitioning) -> dg.AssetSpec:
+    """Accepted files of a feed: validated Parquet, quarantine, history."""
+    return dg.AssetSpec(
+        feed_key(contract.name),
+        deps=[dg.AssetDep(inbox_key(contract.name), partition_mapping=partitioning.same_day())],
+        group_name="feeds",
+        kinds={"polars", "pandera", "parquet"},
+        description=f"{contract.title}: {contract.description} Grain: {contract.grain}.",
+        metadata={"dagster/column_schema": _columns(contract, meta=False)},
+        **_common(contract, partitioning),
+    )
+
+
+def raw_spec(contract: FeedContract, partitioning: Partitioning, kind: str) -> dg.AssetSpec:
+    """RAW table of a feed."""
+    lineage = {
+        c.name: [dg.TableColumnDep(feed_key(contract.name), c.name)] for c in contract.columns
+    }
+    return dg.AssetSpec(
+        raw_key(contract.name),
+        deps=[dg.AssetDep(feed_key(contract.name), partition_mapping=partitioning.same_day())],
+        group_name="raw",
+        kinds={kind, "table"},
+        description=f"RAW copy of {contract.title}, typed by contract {contract.version}. "
+        f"Grain: {contract.grain}.",
+        metadata={
+            "dagster/column_schema": _columns(contract, meta=True),
+            "dagster/column_lineage": dg.TableColumnLineage(lineage),
+            "dagster/table_name": f"warehouse.raw.{contract.name}",
+        },
+        **_common(contract, partitioning),
+    )
+
+
+def _common(contract: FeedContract, partitioning: Partitioning) -> dict[str, Any]:
+    has_pii = any(c.classification == "pii" for c in contract.columns)
+    daily = contract.ingestion.business_date is not None
+    return {
+        "partitions_def": partitioning.of(contract.scope),
+        "owners": [contract.owner],
+        "tags": {"domain": contract.domain, **({"pii": "true"} if has_pii else {})},
+        "automation_condition": when_inputs_arrive(),
+        "freshness_policy": _FRESH if daily else _WEEKLY,
+        "code_version": contract.schema_version,
+        "skippable": True,
+    }
+
+
+def _columns(contract: FeedContract, *, meta: bool) -> dg.TableSchema:
+    described = {c.name: c.description for c in contract.columns}
+    described |= {name: text for name, (_, text) in META_COLUMNS.items()}
+    required = {c.name for c in contract.columns if c.required}
+    return dg.TableSchema(
+        [
+            dg.TableColumn(
+                name,
+                sql_type,
+                description=described[name],
+                constraints=dg.TableColumnConstraints(nullable=name not in required),
+                tags={"pii": "true"} if _is_pii(contract, name) else None,
+            )
+            for name, sql_type in raw_columns(contract).items()
+            if meta or name not in META_COLUMNS
+        ]
+    )
+
+
+def _is_pii(contract: FeedContract, name: str) -> bool:
+    column = contract.column_by_name.get(name)
+    return column is not None and column.classification == "pii"
+
+
+class ModelTranslator(DagsterDbtTranslator):
+    """dbt models as assets: the manifest says everything except partitions and automation."""
+
+    def __init__(
+        self,
+        partitioning: Partitioning,
+        column_lineage: Mapping[str, Mapping[str, list[tuple[str, str]]]],
+    ) -> None:
+        """Use the installation's partitions.
+
+        Args:
+            column_lineage: model -> column -> (asset path, column) it is computed from.
+        """
+        super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True))
+        self._partitioning = partitioning
+        self._lineage = column_lineage
+
+    def get_partition_mapping(
+        self,
+        dbt_resource_props: Mapping[str, Any],
+        dbt_parent_resource_props: Mapping[str, Any],
+    ) -> dg.PartitionMapping | None:
+        """Batch day to batch day, the lookback into business days, and global to country."""
+        parent = dbt_parent_resource_props
+        if parent["resource_type"] == "source":
+            if parent["name"] == LEDGER_KEY.path[-1]:
+                return None
+            return self._partitioning.same_day()
+        scope, parent_scope = scope_of(dbt_resource_props), scope_of(parent)
+        if scope is not parent_scope:
+            return self._partitioning.from_global()
+        if "business_day" in dbt_resource_props["tags"] and "batch_day" in parent["tags"]:
+            if scope is Scope.GLOBAL:
+                return self._partitioning.carried_rates()
+            return self._partitioning.lookback()
+        return self._partitioning.same_day()
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: Any
+    ) -> dg.AssetSpec:
+        """Stock spec plus partitions, automation, freshness and column lineage."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        props = self.get_resource_props(manifest, unique_id)
+        if props["resource_type"] != "model":
+            return spec
+        scope = scope_of(props)
+        business = "business_day" in props["tags"]
+        deps = list(spec.deps)
+        if business and any(_reads_staging(manifest, p) for p in props["depends_on"]["nodes"]):
+            mapping = (
+                self._partitioning.carried_rates()
+                if scope is Scope.GLOBAL
+                else self._partitioning.same_day()
+            )
+            deps.append(dg.AssetDep(LATE_DAYS[scope], partition_mapping=mapping))
+        lineage = {
+            column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), name) for path, name in inputs]
+            for column, inputs in self._lineage.get(unique_id, {}).items()
+        }
+        return spec.replace_attributes(
+            deps=deps,
+            partitions_def=self._partitioning.of(scope),
+            automation_condition=when_inputs_arrive_or_stale()
+            if business and scope is Scope.COUNTRY
+            else when_inputs_arrive(),
+            freshness_policy=_FRESH if business else _WEEKLY,
+            skippable=True,
+            tags={**spec.tags, "domain": props["meta"].get("domain", "retail")},
+        ).merge_attributes(
+            metadata={"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {}
+        )
+
+
+def scope_of(props: Mapping[str, Any]) -> Scope:
+    """Scope a model declares by tag."""
+    return Scope.GLOBAL if "global" in props["tags"] else Scope.COUNTRY
+
+
+def _reads_staging(manifest: Mapping[str, Any], parent_id: str) -> bool:
+    return "batch_day" in manifest["nodes"].get(parent_id, {}).get("tags", [])
+
+
+def model_specs(
+    manifest: Mapping[str, Any], translator: ModelTranslator, kind_of_day: str, scope: Scope
+) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
+    """Asset and check specs of the models of one kind of day and one scope."""
+    specs, checks = build_dbt_specs(
+        translator=translator,
+        manifest=manifest,
+        select=f"tag:{kind_of_day},tag:{scope.value}",
+        exclude="",
+        selector="",
+        io_manager_key=None,
+        project=None,
+    )
+    # Not blocking: a test speaks about all slices of a run, and one country's trouble must not
+    # stop the others. What blocks is the gate, partition by partition.
+    return list(specs), [check._replace(blocking=False) for check in checks]

@@ -1,0 +1,177 @@
+"""From files in the inbox to Dagster: arrival events for a few, range runs for a backlog.
+
+The sensor does no data work: it lists, decides by name, and hands on. A few arrivals become events
+on the external assets `inbox/<feed>`, from which declared automation takes over; a backlog becomes
+runs over generous ranges at once, because thousands of events would cost more than the work.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+
+from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
+from retail_platform.assets.specs import feed_key, inbox_key, raw_key
+from retail_platform.contract import FeedContract
+from retail_platform.countries import CountryRegistry
+from retail_platform.lake.inbox import (
+    Arrival,
+    ArrivalPlan,
+    plan_arrivals,
+    read_rejections,
+    record_rejections,
+)
+from retail_platform.lake.store import INBOX, Lake
+from retail_platform.partitions import Partition, Partitioning, Scope, Slices, bounding_slices
+from retail_platform.resources import LakeResource
+
+_GAP_DAYS = 7
+"""Days without files that still belong to one range; beyond, two runs cost less than the planned
+events of the empty days between."""
+
+
+@dataclass(frozen=True)
+class ArrivalDesk:
+    """Everything needed to understand the inbox.
+
+    Attributes:
+        batch_day_models: dbt asset keys that are built together with a feed.
+    """
+
+    contracts: Mapping[str, FeedContract]
+    registry: CountryRegistry
+    partitioning: Partitioning
+    batch_day_models: Mapping[str, Collection[dg.AssetKey]]
+    first_day: date
+    settle: timedelta
+    backlog_partitions: int
+
+    def look(self, lake: Lake) -> ArrivalPlan:
+        """List the inbox and understand it; files refused by name are recorded."""
+        known = read_rejections(lake)
+        plan = plan_arrivals(
+            lake.list(INBOX),
+            self.contracts,
+            self.registry,
+            known_rejections=known,
+            first_day=self.first_day,
+            now=datetime.now(UTC),
+            settle=self.settle if lake.local_root else timedelta(0),
+        )
+        recorded = {(r.name, r.version) for r in known}
+        record_rejections(lake, [r for r in plan.rejections if (r.name, r.version) not in recorded])
+        return plan
+
+    def events(self, arrivals: Collection[Arrival]) -> list[dg.AssetMaterialization]:
+        """One event per feed and partition that files arrived for."""
+        events = []
+        for feed, partitions in self._partitions(arrivals).items():
+            for partition in sorted(partitions):
+                files = [
+                    a
+                    for a in arrivals
+                    if a.file.feed == feed
+                    and a.file.day == partition.day
+                    and partition in self._partitions([a])[feed]
+                ]
+                events.append(
+                    dg.AssetMaterialization(
+                        inbox_key(feed),
+                        partition=str(partition),
+                        metadata={
+                            "files": ", ".join(a.name for a in files[:20]),
+                            "bytes": sum(a.object.size for a in files),
+                            "delivered_at": max(a.object.modified for a in files).isoformat(),
+                        },
+                        tags={"dagster/data_version": identity(files)},
+                    )
+                )
+        return events
+
+    def range_requests(self, arrivals: Collection[Arrival]) -> list[dg.RunRequest]:
+        """Few runs that cover all arrivals; global feeds first, since sales need their rates."""
+        by_feed = self._partitions(arrivals)
+        requests = []
+        for scope in (Scope.GLOBAL, Scope.COUNTRY):
+            feeds = [f for f in by_feed if self.contracts[f].scope is scope]
+            wanted = {p for f in feeds for p in by_feed[f]}
+            for slices in _ranges(wanted, self.partitioning.order(scope)):
+                inside = set(slices)
+                covered = [f for f in feeds if by_feed[f] & inside]
+                requests.append(
+                    dg.RunRequest(
+                        run_key=f"{slices}:{identity(arrivals)}",
+                        asset_selection=sorted(self.assets_of(covered)),
+                        tags={**slices.run_tags(), ONLY_ARRIVALS_TAG: ONLY_ARRIVALS},
+                    )
+                )
+        return requests
+
+    def assets_of(self, feeds: Iterable[str]) -> set[dg.AssetKey]:
+        """Batch-day assets that files of these feeds concern."""
+        return {
+            key
+            for feed in feeds
+            for key in (feed_key(feed), raw_key(feed), *self.batch_day_models.get(feed, ()))
+        }
+
+    def _partitions(self, arrivals: Iterable[Arrival]) -> dict[str, set[Partition]]:
+        return ArrivalPlan(tuple(arrivals), (), 0).partitions(self.contracts, self.registry)
+
+
+def identity(arrivals: Iterable[Arrival]) -> str:
+    """Short fingerprint of a set of files in their present versions."""
+    text = json.dumps(sorted((a.name, a.object.version) for a in arrivals))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _ranges(partitions: Collection[Partition], order: Collection[str]) -> list[Slices]:
+    days = sorted({p.day for p in partitions})
+    ranges: list[Slices] = []
+    start = 0
+    for i, day in enumerate(days):
+        if i + 1 == len(days) or (days[i + 1] - day).days > _GAP_DAYS:
+            group = [p for p in partitions if days[start] <= p.day <= day]
+            ranges.append(bounding_slices(group, order))
+            start = i + 1
+    return ranges
+
+
+def build_inbox_sensor(desk: ArrivalDesk, target: dg.AssetSelection) -> dg.SensorDefinition:
+    """The sensor that watches the inbox."""
+
+    @dg.sensor(
+        name="inbox_sensor",
+        target=target,
+        minimum_interval_seconds=3,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Notices files in the inbox and hands them on: events for a few, range runs "
+        "for a backlog.",
+    )
+    def inbox_sensor(
+        context: dg.SensorEvaluationContext, lake: LakeResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        plan = desk.look(lake.open())
+        seen = set(json.loads(context.cursor)) if context.cursor else set()
+        fingerprints = {identity([a]): a for a in plan.arrivals}
+        fresh = [a for f, a in fingerprints.items() if f not in seen]
+        if not fresh:
+            return dg.SkipReason(
+                f"Nothing new: {len(plan.arrivals)} files on their way, {len(plan.rejections)} "
+                f"refused, {plan.settling} still being written."
+            )
+        # Only what still lies in the inbox is remembered, so the cursor stays small.
+        cursor = json.dumps(sorted(fingerprints))
+        requests = desk.range_requests(fresh)
+        count = sum(len(p) for p in plan.partitions(desk.contracts, desk.registry).values())
+        if count > desk.backlog_partitions:
+            context.log.info(f"{len(fresh)} files for {count} partitions: {len(requests)} runs")
+            return dg.SensorResult(run_requests=requests, cursor=cursor)
+        events = desk.events(fresh)
+        context.log.info(f"{len(fresh)} files for {len(events)} partitions")
+        return dg.SensorResult(asset_events=events, cursor=cursor)
+
+    return inbox_sensor

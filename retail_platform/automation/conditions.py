@@ -1,0 +1,42 @@
+"""Named automation conditions: when does an asset run by itself.
+
+Rejected: `AutomationCondition.eager()`, which looks at the latest day only, so late files would
+never reach the marts; and `any_deps_updated().since_last_handled()`, which forgets what happened
+before its first tick and what was requested by a run that then failed.
+"""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from retail_platform.automation.inputs import InputsArrived
+from retail_platform.partitions import LOOKBACK_DAYS
+
+
+def when_inputs_arrive() -> dg.AutomationCondition:
+    """An input is newer than the last attempt, and nothing that writes it or me is running."""
+    return (
+        InputsArrived()
+        & ~dg.AutomationCondition.in_progress()
+        & ~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.run_in_progress())
+    ).with_label("when_inputs_arrive")
+
+
+def when_stale() -> dg.AutomationCondition:
+    """The freshness policy failed: rerun the lookback window once per failure.
+
+    Only days that have been built before: a stale mart is rebuilt, days without files are not
+    invented.
+    """
+    condition = dg.AutomationCondition
+    return (
+        condition.in_latest_time_window(timedelta(days=LOOKBACK_DAYS))
+        & condition.freshness_failed().newly_true().since_last_handled()
+        & ~condition.missing()
+        & ~condition.in_progress()
+    ).with_label("when_stale")
+
+
+def when_inputs_arrive_or_stale() -> dg.AutomationCondition:
+    """For marts: new input, or the freshness policy failed."""
+    return (when_inputs_arrive() | when_stale()).with_label("when_inputs_arrive_or_stale")

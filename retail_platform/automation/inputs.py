@@ -1,0 +1,206 @@
+"""The condition that drives everything: an input is newer than my last attempt.
+
+Level-triggered on purpose. Conditions that watch for changes between two ticks forget what
+happened before their first tick, during an outage, or in a run that failed; this one compares what
+is recorded, so a platform that was off for a week does the right thing when it comes back.
+
+The 7-day lookback needs nothing here: it is the partition mapping between staging and the
+intermediate layer, and this condition follows the mappings that are declared.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+
+import dagster as dg
+
+from retail_platform.partitions import Partition
+
+try:
+    from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+except ImportError as error:
+    raise ImportError(
+        f"{error}. This condition reads the asset graph through internals last seen in Dagster "
+        f"1.13; installed is {dg.__version__}."
+    ) from error
+
+_MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
+_PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+
+
+class InputsArrived(dg.AutomationCondition):
+    """True for partitions with an input newer than the start of their last attempt.
+
+    Compared with the START of the attempt (its planned event), because an input that arrives while
+    a run works may or may not be in what that run read; only inputs that the same run builds are
+    compared with its end. A failed attempt is not repeated until
+    something new arrives; repeating crashed runs is the business of run retries.
+
+    An input in the one global partition (exchange rates) refreshes country partitions that were
+    attempted before; it never brings a country's day into being.
+    """
+
+    @property
+    def requires_cursor(self) -> bool:
+        """Remembers the inputs of a quiet evaluation, so that the next one costs one look-up."""
+        return True
+
+    @property
+    def name(self) -> str:
+        """Shown in the UI."""
+        return "an input is newer than the last attempt"
+
+    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+        """Find the partitions; part of Dagster's interface for conditions."""
+        view = context.asset_graph_view
+        parents = sorted(view.asset_graph.get(context.key).parent_keys)
+        _, last_day = _day_bounds(context.partitions_def)
+        newest = json.dumps(
+            [
+                # A new day has inputs already: Friday's exchange rate makes Sunday's.
+                last_day.isoformat(),
+                *(_newest_event(view.instance, parent) for parent in parents),
+            ]
+        )
+        requested = {
+            key: {Partition.parse(p) for p in subset.expensively_compute_partition_keys()}
+            for key, subset in context.request_subsets_by_key.items()
+            if isinstance(key, dg.AssetKey) and not subset.is_empty
+        }
+        relevant = view.asset_graph.get(context.key).parent_keys & requested.keys()
+        if context.cursor == newest and not relevant:
+            return dg.AutomationResult(context, context.get_empty_subset(), cursor=newest)
+        stale = stale_partitions(view.instance, view.asset_graph, context.key, requested)
+        subset = view.get_subset_from_partition_keys(
+            context.key, context.partitions_def, {str(p) for p in stale}
+        )
+        return dg.AutomationResult(context, subset, cursor=None if stale else newest)
+
+
+def stale_partitions(
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+    key: dg.AssetKey,
+    requested: Mapping[dg.AssetKey, set[Partition]] | None = None,
+    *,
+    count_failed_attempts: bool = True,
+) -> set[Partition]:
+    """Partitions of an asset with an input newer than their last attempt.
+
+    Args:
+        requested: partitions of other assets that are about to run. One that will run in the same
+            run makes its output stale now; one that will not makes its output wait.
+        count_failed_attempts: False compares with the last success instead: what a person means
+            by "try again".
+    """
+    node = asset_graph.get(key)
+    bounds = _day_bounds(node.partitions_def)
+    done = _latest(instance, key, _MATERIALIZED)
+    started = done | _latest(instance, key, _PLANNED) if count_failed_attempts else done
+    # What one run builds together is recorded in order, so there the end of the attempt counts.
+    ended = {p: max(i, done.get(p, i)) for p, i in started.items()}
+    stale: set[Partition] = set()
+    waiting: set[Partition] = set()
+    for parent in node.parent_keys:
+        if asset_graph.get(parent).partitions_def is None:
+            continue  # the file ledger: written together with RAW, which is an input as well
+        mapping = asset_graph.get_partition_mapping(key, parent)
+        children = _Children(mapping, bounds)
+        together = _same_run(asset_graph, key, parent, children)
+        attempted = ended if together else started
+        for partition, storage_id in _latest(instance, parent, _MATERIALIZED).items():
+            for child in children.of(partition):
+                known = attempted.get(child)
+                if storage_id > (known if known is not None else -1) and (
+                    known is not None or not children.broadcast
+                ):
+                    stale.add(child)
+        for partition in (requested or {}).get(parent, ()):
+            affected = set(children.of(partition))
+            if together:
+                stale |= affected
+            else:
+                waiting |= affected
+    return stale - waiting
+
+
+class _Children:
+    """Output partitions of an input partition, from the declared mapping.
+
+    Dagster answers this through subset algebra, which takes seconds for the thousands of
+    partitions compared on every tick; the three mappings of this project are simple arithmetic.
+    """
+
+    def __init__(self, mapping: dg.PartitionMapping, bounds: tuple[date, date]) -> None:
+        self._bounds = bounds
+        self._countries: Mapping[str, object] | None = None
+        self._start = self._end = 0
+        if isinstance(mapping, dg.MultiPartitionMapping):
+            dimensions = mapping.downstream_mappings_by_upstream_dimension
+            country = dimensions["country"].partition_mapping
+            day = dimensions["day"].partition_mapping
+            if isinstance(country, dg.StaticPartitionMapping):
+                self._countries = country.downstream_partition_keys_by_upstream_partition_key
+            elif not isinstance(country, dg.IdentityPartitionMapping):
+                raise TypeError(f"Unexpected country mapping {country!r}; see partitions.py.")
+            if isinstance(day, dg.TimeWindowPartitionMapping):
+                self._start, self._end = day.start_offset, day.end_offset
+            elif not isinstance(day, dg.IdentityPartitionMapping):
+                raise TypeError(f"Unexpected day mapping {day!r}; see partitions.py.")
+        elif not isinstance(mapping, dg.IdentityPartitionMapping):
+            raise TypeError(f"Unexpected partition mapping {mapping!r}; see partitions.py.")
+
+    @property
+    def broadcast(self) -> bool:
+        """Whether one input partition serves several countries."""
+        return self._countries is not None
+
+    @property
+    def same_partition(self) -> bool:
+        """Whether input and output partition are always the same."""
+        return self._countries is None and self._start == self._end == 0
+
+    def of(self, partition: Partition) -> Iterator[Partition]:
+        """Output partitions that exist and read this input partition."""
+        countries: object = (partition.country,)
+        if self._countries is not None:
+            countries = self._countries.get(partition.country, ())
+        first, last = self._bounds
+        for offset in range(-self._end, -self._start + 1):
+            day = partition.day + timedelta(days=offset)
+            if first <= day <= last:
+                for country in [countries] if isinstance(countries, str) else countries:  # type: ignore[attr-defined]
+                    yield Partition(country, day)
+
+
+def _same_run(
+    asset_graph: BaseAssetGraph, key: dg.AssetKey, parent: dg.AssetKey, children: _Children
+) -> bool:
+    """Whether both can be built in one run: same partitions, and neither is external."""
+    return (
+        children.same_partition
+        and asset_graph.get(parent).is_materializable
+        and asset_graph.get(key).partitions_def == asset_graph.get(parent).partitions_def
+    )
+
+
+def _latest(
+    instance: dg.DagsterInstance, key: dg.AssetKey, event_type: dg.DagsterEventType
+) -> dict[Partition, int]:
+    found = instance.event_log_storage.get_latest_storage_id_by_partition(key, event_type)
+    return {Partition.parse(partition): storage_id for partition, storage_id in found.items()}
+
+
+def _newest_event(instance: dg.DagsterInstance, key: dg.AssetKey) -> int:
+    record = next(iter(instance.get_asset_records([key])), None)
+    return (record.asset_entry.last_materialization_storage_id or 0) if record else 0
+
+
+def _day_bounds(partitions_def: dg.PartitionsDefinition | None) -> tuple[date, date]:
+    if not isinstance(partitions_def, dg.MultiPartitionsDefinition):
+        raise TypeError(f"Expected country x day partitions, got {partitions_def!r}.")
+    day = partitions_def.get_partitions_def_for_dimension("day")
+    first, last = day.get_first_partition_key(), day.get_last_partition_key()
+    if first is None or last is None:
+        raise ValueError("There is no day partition yet: RETAIL_FIRST_DAY lies in the future.")
+    return date.fromisoformat(first), date.fromisoformat(last)

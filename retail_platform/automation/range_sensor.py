@@ -1,0 +1,157 @@
+"""Automation conditions evaluated by Dagster, requests handed on as ranges.
+
+Dagster's own automation sensor turns more than one partition into a backfill: a daemon loop of 30 s
+per level, and one run per country or per day. This sensor evaluates the same declared conditions,
+keeps the same evaluation history in the UI, and requests runs that cover whole rectangles of
+country x day, so a late file is in the marts within seconds and a year of history takes few runs.
+
+The only module that uses Dagster's automation tick directly; `retail run` evaluates through it too.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from retail_platform.partitions import Partition, rectangles
+
+try:
+    from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
+    from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+    from dagster._core.definitions.automation_tick_evaluation_context import (
+        AutomationTickEvaluationContext,
+    )
+    from dagster._daemon.asset_daemon import (
+        asset_daemon_cursor_from_instigator_serialized_cursor,
+        asset_daemon_cursor_to_instigator_serialized_cursor,
+    )
+except ImportError as error:
+    raise ImportError(
+        f"{error}. Range automation relies on these internals, last seen in Dagster 1.13; "
+        f"installed is {dg.__version__}. `_evaluate` in "
+        "dagster/_core/definitions/automation_condition_sensor_definition.py is its model."
+    ) from error
+
+RunOrder = Sequence[tuple[dg.PartitionsDefinition, Collection[str]]]
+"""Partition definitions with the order of their country keys; earlier ones run first."""
+
+
+class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
+    """Automation sensor that requests one run per rectangle of partitions."""
+
+    def __init__(self, name: str, *, run_order: RunOrder, **kwargs: Any) -> None:
+        """See `dagster.AutomationConditionSensorDefinition`; evaluated in the user code server."""
+        super().__init__(name, use_user_code_server=True, emit_backfills=False, **kwargs)
+        self._raw_fn = partial(_evaluate_tick, self.asset_selection, run_order)
+
+
+def _evaluate_tick(
+    selection: dg.AssetSelection, run_order: RunOrder, context: dg.SensorEvaluationContext
+) -> dg.SensorResult:
+    if context.repository_def is None:
+        raise ValueError("The sensor is evaluated without a code location.")
+    requests, cursor, evaluations = evaluate_ranges(
+        context.instance,
+        context.repository_def.asset_graph,
+        selection,
+        run_order,
+        context.cursor,
+        context.log,
+    )
+    for request in requests:
+        context.log.info(f"Requesting {describe(request)}")
+    return dg.SensorResult(
+        run_requests=requests, cursor=cursor, automation_condition_evaluations=evaluations
+    )
+
+
+def evaluate_ranges(
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+    selection: dg.AssetSelection,
+    run_order: RunOrder,
+    cursor: str | None,
+    logger: logging.Logger,
+) -> tuple[list[dg.RunRequest], str, Sequence[Any]]:
+    """Evaluate the declared conditions once.
+
+    Args:
+        cursor: what the previous evaluation returned, None at first.
+
+    Returns:
+        Run requests, the new cursor, and evaluation records for the UI.
+    """
+    before: AssetDaemonCursor = asset_daemon_cursor_from_instigator_serialized_cursor(
+        cursor, asset_graph
+    )
+    tick = _RangeTick(
+        run_order=run_order,
+        evaluation_id=before.evaluation_id + 1,
+        instance=instance,
+        asset_graph=asset_graph,
+        cursor=before,
+        materialize_run_tags={},
+        observe_run_tags={},
+        auto_observe_asset_keys=set(),
+        asset_selection=selection,
+        emit_backfills=False,
+        logger=logger,
+    )
+    requests, after, evaluations = tick.evaluate()
+    return (
+        list(requests),
+        asset_daemon_cursor_to_instigator_serialized_cursor(after),
+        evaluations,
+    )
+
+
+class _RangeTick(AutomationTickEvaluationContext):
+    """Dagster's tick, with requests built as rectangles."""
+
+    def __init__(self, *, run_order: RunOrder, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._run_order = run_order
+
+    def _build_run_requests(self, entity_subsets: Sequence[Any]) -> Sequence[dg.RunRequest]:
+        wanted = {
+            subset.key: {
+                Partition.parse(key) for key in subset.expensively_compute_partition_keys()
+            }
+            for subset in entity_subsets
+            if isinstance(subset.key, dg.AssetKey) and not subset.is_empty
+        }
+        return range_requests(wanted, self.asset_graph, self._run_order)
+
+
+def range_requests(
+    wanted: Mapping[dg.AssetKey, Collection[Partition]],
+    asset_graph: BaseAssetGraph,
+    run_order: RunOrder,
+    tags: Mapping[str, str] | None = None,
+) -> list[dg.RunRequest]:
+    """Runs that cover exactly these partitions: assets that want the same ones share runs."""
+    requests: list[dg.RunRequest] = []
+    for partitions_def, countries in run_order:
+        together: dict[frozenset[Partition], list[dg.AssetKey]] = defaultdict(list)
+        for key, partitions in wanted.items():
+            if partitions and asset_graph.get(key).partitions_def == partitions_def:
+                together[frozenset(partitions)].append(key)
+        for partitions, keys in sorted(together.items(), key=lambda item: min(item[1])):
+            requests += [
+                dg.RunRequest(
+                    asset_selection=sorted(keys), tags={**slices.run_tags(), **(tags or {})}
+                )
+                for slices in rectangles(partitions, countries)
+            ]
+    return requests
+
+
+def describe(request: dg.RunRequest) -> str:
+    """One line about a range request, for logs."""
+    start = request.tags["dagster/asset_partition_range_start"]
+    end = request.tags["dagster/asset_partition_range_end"]
+    names = ", ".join(key.to_user_string() for key in request.asset_selection or [])
+    return f"{start} ... {end}: {names}"

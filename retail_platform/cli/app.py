@@ -1,0 +1,237 @@
+"""The `retail` command: arguments, output and exit codes; the work is done in other modules.
+
+Exit codes: 0 all green, 1 something was refused or failed, 2 usage or environment.
+"""
+
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from retail_platform.cli.output import Stopwatch, facts, print_json, progress, table
+from retail_platform.errors import ConfigurationError, RetailError
+from retail_platform.settings import Settings
+
+app = typer.Typer(
+    name="retail",
+    help="Files in, trusted marts out: run and look after the platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+backfill_app = typer.Typer(help="Rebuild partitions by country and date.", no_args_is_help=True)
+app.add_typer(backfill_app, name="backfill")
+
+Json = Annotated[bool, typer.Option("--json", help="Facts as one JSON document.")]
+Countries = Annotated[
+    str, typer.Option(help="Country codes separated by commas; all countries if left out.")
+]
+
+
+def main() -> None:
+    """Entry point: errors the platform raises on purpose become one line and exit code 2."""
+    try:
+        app()
+    except ConfigurationError as exc:
+        progress.print(f"[red]{exc}[/red]", highlight=False)
+        sys.exit(2)
+    except RetailError as exc:
+        progress.print(f"[red]{type(exc).__name__}: {exc}[/red]", highlight=False)
+        sys.exit(1)
+
+
+@app.command()
+def generate(
+    days: Annotated[int, typer.Option(min=1, help="How many batch days.")] = 14,
+    first_day: Annotated[
+        str | None, typer.Option(help="First batch day, ISO; default: so that it ends yesterday.")
+    ] = None,
+    countries: Countries = "",
+    lines_per_day: Annotated[
+        int, typer.Option(min=1, help="Order lines per country and day, on average.")
+    ] = 300,
+    seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 7,
+    feeds: Annotated[str, typer.Option(help="Feed names separated by commas; default all.")] = "",
+    dirt: Annotated[
+        bool, typer.Option(help="Plant late rows, corrections, duplicates, broken files.")
+    ] = False,
+    gzip: Annotated[bool, typer.Option(help="Compress the files.")] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder for the files; default the inbox.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write realistic files of the fashion retailer, as its partners would deliver them."""
+    from retail_platform.demo.feed import write_demo_files  # noqa: PLC0415 - numpy, polars
+
+    settings = Settings.from_env()
+    say = Stopwatch()
+    start = _day(first_day) if first_day else date.today() - timedelta(days=days)  # noqa: DTZ011
+    result = write_demo_files(
+        settings,
+        first_day=start,
+        days=days,
+        countries=_codes(settings, countries),
+        lines_per_day=lines_per_day,
+        seed=seed,
+        feeds=tuple(f for f in feeds.split(",") if f),
+        dirt=dirt,
+        gzip=gzip,
+        into=into,
+        on_progress=say,
+    )
+    if as_json:
+        print_json(result)
+    else:
+        facts.print(f"{result['files']} files, {result['rows']:,} rows in {result['folder']}")
+
+
+@app.command()
+def run(
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="Go on until nothing is left to do (the default).")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Do in the foreground what sensors and automation would do, until nothing is left to do."""
+    from retail_platform.cli.running import report_outcome, run_until_idle  # noqa: PLC0415
+
+    outcome = run_until_idle(Settings.from_env(), Stopwatch())
+    report_outcome(outcome, as_json=as_json)
+    raise typer.Exit(0 if outcome.green else 1)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """What lies in the inbox, which feed is complete through which day, what is refused and why."""
+    from retail_platform.cli.running import build  # noqa: PLC0415
+    from retail_platform.lake.store import Lake  # noqa: PLC0415
+    from retail_platform.operate.status import read_status  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    found = read_status(build(settings).desk, Lake.open(settings.lake_url), settings.published_path)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        facts.print(f"{found.waiting} files waiting, {found.settling} still being written")
+        countries = sorted({c for f in found.feeds for c in f.complete_through})
+        table(
+            "Newest batch day by feed and country",
+            ["feed", "partitions", *countries],
+            [
+                (f.feed, f.partitions, *(str(f.complete_through.get(c, "")) for c in countries))
+                for f in found.feeds
+            ],
+        )
+        table(
+            "Marts (published copy)",
+            ["mart", "rows", "newest day"],
+            [(m.mart, m.rows, str(m.newest_day or "")) for m in found.marts],
+        )
+        if found.rejections:
+            table(
+                "Refused files (still in the inbox)",
+                ["file", "reason", "seen", "to do"],
+                [(r.name, r.code, r.seen, r.remedy) for r in found.rejections],
+            )
+    raise typer.Exit(1 if found.rejections else 0)
+
+
+@app.command()
+def doctor(
+    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000, as_json: Json = False
+) -> None:
+    """Look at everything that commonly goes wrong and say what to do about it."""
+    from retail_platform.operate.doctor import examine  # noqa: PLC0415
+
+    findings = examine(Settings.from_env(), port)
+    if as_json:
+        print_json([vars(f) for f in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  "
+            facts.print(f"{mark}{finding.subject:12} {finding.seen}", highlight=False)
+    raise typer.Exit(0 if all(f.ok for f in findings) else 2)
+
+
+@app.command()
+def demo(
+    days: Annotated[int, typer.Option(min=8, help="How many batch days.")] = 14,
+    lines_per_day: Annotated[int, typer.Option(min=1)] = 120,
+    as_json: Json = False,
+) -> None:
+    """The whole road in one go, without UI: demo files in, marts out, a table of what happened."""
+    from retail_platform.cli.showing import run_demo  # noqa: PLC0415
+
+    ok = run_demo(Settings.from_env(), days, lines_per_day, Stopwatch(), as_json=as_json)
+    raise typer.Exit(0 if ok else 1)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(help="Port of the UI on 127.0.0.1.")] = 3000,
+    days: Annotated[int, typer.Option(min=0, help="Demo batch days to deliver; 0 for none.")] = 14,
+    lines_per_day: Annotated[int, typer.Option(min=1)] = 120,
+    exit_when_complete: Annotated[
+        bool, typer.Option(help="Stop when the demo files are in the marts.")
+    ] = False,
+) -> None:
+    """Start UI and daemon with sensors on, deliver demo files, show progress until Ctrl-C."""
+    from retail_platform.cli.serving import serve  # noqa: PLC0415
+
+    ok = serve(Settings.from_env(), port, days, lines_per_day, Stopwatch(), exit_when_complete)
+    raise typer.Exit(0 if ok else 1)
+
+
+@backfill_app.command("plan")
+def backfill_plan(
+    first: Annotated[str, typer.Option("--from", help="First day, ISO.")],
+    last: Annotated[str, typer.Option("--to", help="Last day, ISO.")],
+    countries: Countries = "",
+    assets: Annotated[
+        str, typer.Option(help="Asset selection, e.g. 'group:marts' or 'key:marts/fct_sales+'.")
+    ] = "*",
+    as_json: Json = False,
+) -> None:
+    """Show the runs a backfill would take; nothing is executed."""
+    from retail_platform.cli.running import plan_backfill  # noqa: PLC0415
+
+    plan_backfill(Settings.from_env(), _day(first), _day(last), countries, assets, as_json=as_json)
+
+
+@backfill_app.command("run")
+def backfill_run(
+    first: Annotated[str, typer.Option("--from", help="First day, ISO.")],
+    last: Annotated[str, typer.Option("--to", help="Last day, ISO.")],
+    countries: Countries = "",
+    assets: Annotated[
+        str, typer.Option(help="Asset selection, e.g. 'group:marts' or 'key:marts/fct_sales+'.")
+    ] = "*",
+    as_json: Json = False,
+) -> None:
+    """Rebuild assets for countries and days, in few runs, in this process."""
+    from retail_platform.cli.running import report_outcome, run_backfill  # noqa: PLC0415
+
+    outcome = run_backfill(
+        Settings.from_env(), _day(first), _day(last), countries, assets, Stopwatch()
+    )
+    report_outcome(outcome, as_json=as_json)
+    raise typer.Exit(0 if outcome.green else 1)
+
+
+def _day(text: str) -> date:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+    except ValueError as exc:
+        raise ConfigurationError(f"{text!r} is no day; expected e.g. 2025-01-31.") from exc
+
+
+def _codes(settings: Settings, text: str) -> tuple[str, ...]:
+    from retail_platform.cli.running import country_codes  # noqa: PLC0415
+
+    return country_codes(settings, text)
+
+
+if __name__ == "__main__":
+    main()

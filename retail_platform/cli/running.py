@@ -1,0 +1,142 @@
+"""Commands that run assets in this process, and how their outcome is shown."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+
+import dagster as dg
+
+from retail_platform.cli.output import Stopwatch, facts, print_json, table
+from retail_platform.countries import load_countries
+from retail_platform.definitions import Platform, build_platform
+from retail_platform.errors import ConfigurationError
+from retail_platform.lake.store import Lake
+from retail_platform.operate.foreground import ForegroundRunner, Outcome
+from retail_platform.operate.instance import open_instance, prepare_home
+from retail_platform.partitions import Partition, Slices
+from retail_platform.settings import Settings
+
+
+def build(settings: Settings) -> Platform:
+    """The platform, with Dagster's own chatter turned down for a terminal."""
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    return build_platform(settings)
+
+
+@contextmanager
+def runner(settings: Settings, say: Stopwatch) -> Iterator[tuple[Platform, ForegroundRunner]]:
+    """A foreground runner over the installation's Dagster instance."""
+    prepare_home(settings)
+    with open_instance(settings) as instance:
+        platform = build(settings)
+        yield platform, ForegroundRunner(platform, instance, Lake.open(settings.lake_url), say)
+
+
+def run_until_idle(settings: Settings, say: Stopwatch) -> Outcome:
+    """Take in what arrived and build what is stale, until nothing is left to do."""
+    with runner(settings, say) as (_, foreground):
+        return foreground.run_until_idle()
+
+
+def report_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    """Print what a foreground command did."""
+    if as_json:
+        print_json(
+            {
+                "green": outcome.green,
+                "runs": [vars(run) for run in outcome.runs],
+                "refused_files": [r.model_dump(mode="json") for r in outcome.rejections],
+                "failed_checks": outcome.failed_checks,
+            }
+        )
+        return
+    facts.print(f"{len(outcome.runs)} runs, {len(outcome.failed_runs)} failed")
+    for failed in outcome.failed_runs:
+        facts.print(f"[red]{failed.partitions}[/red]: {failed.error}", highlight=False)
+    if outcome.failed_checks:
+        facts.print("Failed checks: " + ", ".join(outcome.failed_checks), highlight=False)
+    if outcome.rejections:
+        table(
+            "Refused files (still in the inbox)",
+            ["file", "reason", "seen", "to do"],
+            [(r.name, r.code, r.seen, r.remedy) for r in outcome.rejections],
+        )
+
+
+def country_codes(settings: Settings, text: str) -> tuple[str, ...]:
+    """Countries a person named; all of the registry when none.
+
+    Raises:
+        ConfigurationError: a name is not in the registry.
+    """
+    registry = load_countries(settings.countries_file)
+    words = [w for w in text.split(",") if w.strip()]
+    codes = [registry.resolve(word) for word in words]
+    unknown = [w for w, c in zip(words, codes, strict=True) if c is None]
+    if unknown:
+        raise ConfigurationError(
+            f"No such country: {', '.join(unknown)}; the registry has {', '.join(registry.codes)}."
+        )
+    return tuple(c for c in codes if c) or registry.codes
+
+
+def plan_backfill(
+    settings: Settings, first: date, last: date, countries: str, assets: str, *, as_json: bool
+) -> None:
+    """Print the runs a backfill would take."""
+    with runner(settings, Stopwatch()) as (platform, foreground):
+        requests = _requests(platform, foreground, first, last, countries, assets)
+    rows = [
+        (
+            r.tags["dagster/asset_partition_range_start"],
+            r.tags["dagster/asset_partition_range_end"],
+            len(r.asset_selection or []),
+            ", ".join(k.to_user_string() for k in r.asset_selection or []),
+        )
+        for r in requests
+    ]
+    if as_json:
+        names = ("start", "end", "assets", "asset_keys")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        table(
+            f"{len(rows)} runs, in this order", ["from", "to", "assets", "asset keys"], list(rows)
+        )
+
+
+def run_backfill(
+    settings: Settings, first: date, last: date, countries: str, assets: str, say: Stopwatch
+) -> Outcome:
+    """Execute a backfill in this process."""
+    outcome = Outcome()
+    with runner(settings, say) as (platform, foreground):
+        for request in _requests(platform, foreground, first, last, countries, assets):
+            outcome.runs.append(foreground.execute(request))
+    return outcome
+
+
+def _requests(
+    platform: Platform,
+    foreground: ForegroundRunner,
+    first: date,
+    last: date,
+    countries: str,
+    assets: str,
+) -> Sequence[dg.RunRequest]:
+    today = date.today()  # noqa: DTZ011 - partitions exist up to the operator's today
+    earliest = date.fromisoformat(platform.settings.first_day)
+    if not earliest <= first <= last <= today + timedelta(days=1):
+        raise ConfigurationError(
+            f"--from {first} --to {last}: expected {earliest} <= from <= to <= {today}."
+        )
+    codes = country_codes(platform.settings, countries)
+    wanted = {Partition(c, day.day) for c in codes for day in Slices(("-",), first, last)}
+    graph = platform.definitions.resolve_asset_graph()
+    selected = dg.AssetSelection.from_string(assets).resolve(graph)
+    keys = [key for key in foreground.executable_assets if key in selected]
+    if not keys:
+        raise ConfigurationError(
+            f"--assets {assets!r} selects no asset that can be run; try 'group:marts'."
+        )
+    return foreground.backfill(keys, wanted)

@@ -1,0 +1,149 @@
+"""Entry point: Dagster loads `defs`; tests and the CLI call `build_platform` with settings."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+
+from retail_platform.assets.batch_day import build_batch_day_assets
+from retail_platform.assets.business_day import build_business_day_assets
+from retail_platform.assets.specs import ModelTranslator, external_specs, model_specs
+from retail_platform.automation.arrivals import ArrivalDesk, build_inbox_sensor
+from retail_platform.automation.range_sensor import RangeAutomationSensor, RunOrder
+from retail_platform.automation.schedules import build_daily_schedule
+from retail_platform.contract import FeedContract, load_contracts
+from retail_platform.countries import CountryRegistry, load_countries
+from retail_platform.partitions import Partitioning, Scope
+from retail_platform.resources import DbtResource, resources_for
+from retail_platform.settings import Settings
+
+
+@dataclass(frozen=True)
+class Platform:
+    """An installation put together from its settings."""
+
+    settings: Settings
+    contracts: dict[str, FeedContract]
+    registry: CountryRegistry
+    partitioning: Partitioning
+    desk: ArrivalDesk
+    definitions: dg.Definitions
+
+    @property
+    def run_order(self) -> RunOrder:
+        """Global partitions before country partitions: sales need exchange rates."""
+        return [
+            (self.partitioning.of(scope), self.partitioning.order(scope))
+            for scope in (Scope.GLOBAL, Scope.COUNTRY)
+        ]
+
+
+def build_platform(
+    settings: Settings, resources: dict[str, dg.ConfigurableResource] | None = None
+) -> Platform:
+    """Assemble contracts, assets, automation and resources.
+
+    Args:
+        resources: replace those of the environment, for tests.
+    """
+    resources = resources or resources_for(settings)
+    registry = load_countries(settings.countries_file)
+    contracts = load_contracts(settings.contracts_paths)
+    first_day = date.fromisoformat(settings.first_day)
+    partitioning = Partitioning.build(registry, settings.first_day)
+    dbt = resources["dbt"]
+    if not isinstance(dbt, DbtResource):
+        raise TypeError(f"resource `dbt` is {type(dbt).__name__}, expected DbtResource")
+    manifest = dbt.project().manifest
+    translator = ModelTranslator(partitioning, {})
+    assets: list[dg.AssetsDefinition] = []
+    models_of_feed: dict[str, list[dg.AssetKey]] = {}
+    for scope in (Scope.GLOBAL, Scope.COUNTRY):
+        of_scope = {n: c for n, c in contracts.items() if c.scope is scope}
+        batch_models = model_specs(manifest, translator, "batch_day", scope)
+        batch = build_batch_day_assets(
+            scope, of_scope, registry, partitioning, batch_models, manifest, first_day
+        )
+        assets.append(batch)
+        for spec in batch_models[0]:
+            for feed in _feeds_of(spec.key, batch_models[0]):
+                models_of_feed.setdefault(feed, []).append(spec.key)
+        assets.append(
+            build_business_day_assets(
+                scope,
+                partitioning,
+                model_specs(manifest, translator, "business_day", scope),
+                manifest,
+            )
+        )
+    desk = ArrivalDesk(
+        contracts=contracts,
+        registry=registry,
+        partitioning=partitioning,
+        batch_day_models=models_of_feed,
+        first_day=first_day,
+        settle=timedelta(seconds=settings.settle_seconds),
+        backlog_partitions=settings.backlog_partitions,
+    )
+    definitions = _definitions(settings, contracts, partitioning, assets, desk, resources)
+    return Platform(settings, contracts, registry, partitioning, desk, definitions)
+
+
+def _definitions(
+    settings: Settings,
+    contracts: dict[str, FeedContract],
+    partitioning: Partitioning,
+    assets: list[dg.AssetsDefinition],
+    desk: ArrivalDesk,
+    resources: dict[str, Any],
+) -> dg.Definitions:
+    run_order = [
+        (partitioning.of(scope), partitioning.order(scope))
+        for scope in (Scope.GLOBAL, Scope.COUNTRY)
+    ]
+    jobs = {
+        scope: dg.define_asset_job(
+            f"daily_{scope.value}_ingest",
+            selection=dg.AssetSelection.assets(
+                *(k for a in assets if a.op.name == f"batch_day_{scope.value}" for k in a.keys)
+            ),
+            description="Files of the chosen partitions through the gate into RAW and staging.",
+        )
+        for scope in (Scope.GLOBAL, Scope.COUNTRY)
+    }
+    return dg.Definitions(
+        assets=[*external_specs(contracts, partitioning), *assets],
+        jobs=list(jobs.values()),
+        sensors=[
+            build_inbox_sensor(desk, dg.AssetSelection.groups("feeds", "raw", "staging")),
+            RangeAutomationSensor(
+                "range_automation_sensor",
+                run_order=run_order,
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                minimum_interval_seconds=3,
+                description="Runs what has newer inputs, as ranges of country x day.",
+            ),
+        ],
+        schedules=[build_daily_schedule(partitioning, {s: job.name for s, job in jobs.items()})],
+        resources=resources,
+        executor=dg.in_process_executor,
+    )
+
+
+def _feeds_of(key: dg.AssetKey, specs: list[dg.AssetSpec]) -> set[str]:
+    by_key = {spec.key: spec for spec in specs}
+    feeds: set[str] = set()
+    for dep in by_key[key].deps:
+        if dep.asset_key.path[0] == "raw":
+            feeds.add(dep.asset_key.path[-1])
+        elif dep.asset_key in by_key:
+            feeds |= _feeds_of(dep.asset_key, specs)
+    return feeds
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads; nothing is read before it asks."""
+    return build_platform(Settings.from_env()).definitions

@@ -1,0 +1,1 @@
+"""Synthetic feeds for demonstrations, tests and benchmarks; nothing here runs in production."""

@@ -1,0 +1,917 @@
+"""Synthetic deliveries of the nine feeds, as files with the quirks of the real ones.
+
+Every value is a hash of (seed, country, day, row, purpose): no generator state is carried along, so
+a whole country is drawn in large vectorised blocks and yet a day looks the same however many days
+or countries are asked for. Reference data lives in `catalogue`, planted trouble in `dirt`.
+"""
+
+import gzip
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from retail_platform.demo import catalogue
+from retail_platform.demo import dirt as dirty
+from retail_platform.demo.catalogue import ARTICLE_GROUPS, CAMPAIGNS, MARKETS, Market
+from retail_platform.demo.dirt import Dirt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Keys = npt.NDArray[np.uint64]
+Sink = Callable[[str, bytes], None]
+"""Receives file name and content, in order of delivery."""
+
+FEEDS = (
+    "stores", "employees", "customers", "products", "discounts", "fx_rates", "partner_stores",
+    "partner_sales", "transactions",
+)  # fmt: skip
+EPOCH = date(2020, 1, 1)
+MAX_DAYS = 4_000
+INVOICES_PER_DAY = 25_000
+"""Counters of a country-day; with `MAX_DAYS` they fill the eight digits of an invoice number."""
+MAX_PRODUCTS = 690 * len(ARTICLE_GROUPS)
+MIN_CUSTOMERS = 280
+RETURN_RATE, PARTIAL_RETURNS, LAST_RETURN_DAY = 0.06, 0.22, 30
+PARTNER_SHARE = 0.05
+_BLOCK_LINES = 400_000
+_SLOTS = catalogue.CUSTOMER_SLOTS.split()
+_BY_STORE = sorted(MARKETS.values(), key=lambda market: market.first_store)
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """What to generate.
+
+    Attributes:
+        first_day: batch day of the first files; sales start here, too.
+        days: length of the range.
+        countries: ISO codes.
+        lines_per_day: sale lines of an average country on an average day of the year; big markets
+            and busy seasons get more, returns come on top.
+        seed: changes every random value.
+        feeds: which feeds are delivered.
+        customers: members in all seven countries once the base is fully grown.
+        products: size of the article range.
+        gzip: compress every file and append `.gz`.
+        reference_every: days between deliveries of stores, employees, partner_stores, products and
+            discounts; the first day always has them.
+
+    Raises:
+        ValueError: naming everything out of range.
+    """
+
+    first_day: date = date(2025, 1, 1)
+    days: int = 14
+    countries: tuple[str, ...] = tuple(sorted(MARKETS))
+    lines_per_day: int = 1_000
+    seed: int = 7
+    feeds: tuple[str, ...] = FEEDS
+    customers: int = 50_000
+    products: int = MAX_PRODUCTS
+    gzip: bool = False
+    reference_every: int = 7
+
+    def __post_init__(self) -> None:
+        problems = []
+        known = set(self.countries) & set(MARKETS)
+        if not known or len(known) != len(self.countries):
+            problems.append(f"countries {self.countries}: expected some of {', '.join(MARKETS)}")
+        if not set(self.feeds) <= set(FEEDS):
+            problems.append(f"feeds {self.feeds}: expected some of {', '.join(FEEDS)}")
+        if not len(ARTICLE_GROUPS) <= self.products <= MAX_PRODUCTS:
+            expected = f"{len(ARTICLE_GROUPS)} to {MAX_PRODUCTS}"
+            problems.append(f"products {self.products}: expected {expected}")
+        if self.customers < MIN_CUSTOMERS:
+            problems.append(f"customers {self.customers}: expected at least {MIN_CUSTOMERS}")
+        if min(self.days, self.lines_per_day, self.reference_every) < 1:
+            problems.append("days, lines_per_day and reference_every: expected at least 1")
+        if self.first < 0 or self.first + self.days > MAX_DAYS:
+            limits = f"{_date(0)} to {_date(MAX_DAYS - 1)}"
+            problems.append(f"{self.days} days from {self.first_day}: expected days in {limits}")
+        if self.seed < 0:
+            problems.append(f"seed {self.seed}: expected zero or more")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def first(self) -> int:
+        """First day, counted from `EPOCH`."""
+        return (self.first_day - EPOCH).days
+
+    @property
+    def all_days(self) -> Ints:
+        """All days, counted from `EPOCH`."""
+        return np.arange(self.first, self.first + self.days)
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that belongs in quarantine.
+
+    Attributes:
+        row: data row in the file, from 1.
+        value: text in the file; None is an empty field.
+    """
+
+    file: str
+    row: int
+    column: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class LateRows:
+    """Sales of `business_date` that arrive in a later day's file."""
+
+    file: str
+    business_date: date
+    rows: int
+
+
+@dataclass
+class GeneratedManifest:
+    """What was generated, and what a platform must make of it.
+
+    Attributes:
+        files: names in order of delivery, first wave.
+        second_wave: (name, content) still to be delivered, after the first wave: the late file, the
+            correction and the identical repetition. `net_sales` counts on them.
+        rows: feed -> data rows in the newest versions of readable files; transactions include the
+            rows of `bad_rows` and `duplicates`.
+        broken: file name -> why it must be rejected.
+        bad_rows: planted cells that send their row to quarantine.
+        duplicates: file name -> rows that repeat another row of the file exactly.
+        late_rows: sales delivered in the file of another day.
+        late_files, corrections, identical: names in the second wave, by kind.
+        net_sales: country, business_date, currency, net_amount_local (decimal): store sales minus
+            returns once both waves are loaded, without quarantined rows and broken files.
+    """
+
+    files: list[str] = field(default_factory=list)
+    second_wave: list[tuple[str, bytes]] = field(default_factory=list)
+    rows: Counter[str] = field(default_factory=Counter)
+    broken: dict[str, str] = field(default_factory=dict)
+    bad_rows: list[BadRow] = field(default_factory=list)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    late_rows: list[LateRows] = field(default_factory=list)
+    late_files: list[str] = field(default_factory=list)
+    corrections: list[str] = field(default_factory=list)
+    identical: list[str] = field(default_factory=list)
+    net_sales: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+    def deliver_second_wave(self, sink: Sink) -> None:
+        """Send the files of the second wave."""
+        for name, data in self.second_wave:
+            sink(name, data)
+
+
+def generate(
+    spec: GeneratorSpec,
+    dirt: Dirt,
+    sink: Sink,
+    progress: Callable[[int, int], None] | None = None,
+) -> GeneratedManifest:
+    """Generate the deliveries of a range of days.
+
+    The first wave goes to the sink; the second one, if any trouble asks for it, waits in the
+    manifest until the caller delivers it.
+
+    Args:
+        spec: size and shape.
+        dirt: planted trouble.
+        sink: called once per file.
+        progress: called with country-days of transactions done and expected.
+
+    Raises:
+        ValueError: a country-day would need more invoices than it has numbers.
+    """
+    return _Generation(spec, dirt, sink, progress or (lambda done, expected: None)).run()
+
+
+def folder_sink(folder: Path) -> Sink:
+    """Write files into a folder so that nobody ever sees half of one."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(name: str, data: bytes) -> None:
+        hidden = folder / f".{name}.part"
+        hidden.write_bytes(data)
+        hidden.replace(folder / name)
+
+    return write
+
+
+# --- counter-based randomness ---------------------------------------------------------------------
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_SALE, _DAY, _CUSTOMER, _CHANGE, _PRODUCT, _COST, _EMPLOYEE, _PARTNER, _RATE = range(9)
+
+
+def _mixed(key: Keys) -> Keys:
+    """Finaliser of splitmix64: every input bit decides about every output bit."""
+    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))
+
+
+def _key(*parts: int | Ints) -> Keys:
+    """One key per row from its coordinates; integers apply to all rows."""
+    key = np.zeros(1, np.uint64)
+    for part in parts:
+        key = _mixed(key + _GOLDEN + np.atleast_1d(np.asarray(part)).astype(np.uint64))
+    return key
+
+
+def _draw(key: Keys, purpose: int | Ints) -> Keys:
+    """Independent 64 bits for one of many purposes of a key."""
+    return _mixed(key + _GOLDEN * np.atleast_1d(np.asarray(purpose)).astype(np.uint64))
+
+
+def _unit(bits: Keys) -> Floats:
+    """Uniform in [0, 1)."""
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _below(bits: Keys, limit: int | Ints) -> Ints:
+    """Uniform integer in [0, limit)."""
+    return (_unit(bits) * limit).astype(np.int64)
+
+
+def _pick(bits: Keys, shares: Sequence[float]) -> Ints:
+    """Index drawn with given shares, which add up to one."""
+    return np.searchsorted(np.cumsum(shares)[:-1], _unit(bits), side="right").astype(np.int64)
+
+
+def _normal(key: Keys) -> Floats:
+    """Roughly standard normal, within +-3.5."""
+    draws: Floats = np.stack([_unit(_draw(key, purpose)) for purpose in range(4)])
+    return np.asarray((draws.sum(axis=0) - 2.0) * 3.0**0.5)
+
+
+def _take(words: Sequence[str | None], index: Ints) -> pl.Series:
+    """Words by position."""
+    return pl.Series(words, dtype=pl.String).gather(index)
+
+
+def _blocks(sizes: Ints) -> tuple[Ints, Ints]:
+    """Owner and position of every member of consecutive groups of given sizes."""
+    owner = np.repeat(np.arange(sizes.size), sizes)
+    return owner, np.arange(owner.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
+# --- calendar, names, files -----------------------------------------------------------------------
+
+
+def _date(day: int) -> date:
+    return EPOCH + timedelta(days=int(day))
+
+
+def _timestamp(day: Ints, second: Ints) -> pl.Series:
+    moment = np.datetime64(EPOCH, "s") + (day * 86_400 + second).astype("timedelta64[s]")
+    return pl.Series(moment.astype("datetime64[ms]"))
+
+
+def _file_name(feed: str, token: str | None, day: int) -> str:
+    return "_".join(filter(None, (feed, token, f"{_date(day):%Y%m%d}"))) + ".csv"
+
+
+def _csv(frame: pl.DataFrame, header: bool = True) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_csv(buffer, include_header=header)
+    return buffer.getvalue()
+
+
+def _split_csv(frame: pl.DataFrame, sizes: Ints, header: bool = True) -> Iterator[bytes]:
+    """One CSV per group of consecutive rows.
+
+    Writing all rows at once and cutting at line ends is several times faster than writing each
+    group; no value holds a line break.
+    """
+    head, text = _csv(frame.clear(), header), _csv(frame, header=False)
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+    cuts = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(sizes)])].tolist()
+    for start, end in pairwise(cuts):
+        yield head + text[start:end]
+
+
+# --- the article range ----------------------------------------------------------------------------
+
+_SIZE_RUNS = sorted({run for group in ARTICLE_GROUPS for run in group.sizes})
+_SIZE_WORDS = sorted({word for run in _SIZE_RUNS for word in run.split("|")})
+
+
+class _Articles:
+    """The article range, one array position per article; position 0 is article number 1."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self.number: Ints = np.arange(1, count + 1)
+        self.group: Ints = (self.number - 1) % len(ARTICLE_GROUPS)
+        self.groups = [ARTICLE_GROUPS[i] for i in self.group]
+        self.key = _key(seed, _PRODUCT, self.number)
+        choice = _below(_draw(self.key, 10), np.array([len(g.sizes) for g in self.groups]))
+        runs = [g.sizes[i] for g, i in zip(self.groups, choice, strict=True)]
+        self.run: Ints = np.array([_SIZE_RUNS.index(run) for run in runs])
+        self.color = np.where(
+            _unit(_draw(self.key, 11)) < catalogue.COLORED_SHARE,
+            _below(_draw(self.key, 12), len(catalogue.COLORS)),
+            len(catalogue.COLORS),
+        )
+        typical = np.array([g.price for g in self.groups])
+        self.dollars: Floats = typical * np.exp(0.35 * _normal(self.key))
+        # Sales favour the front of this list, so its order must not follow article numbers.
+        listed = np.repeat(self.number - 1, [g.share for g in self.groups])
+        shuffle = _draw(_key(seed, _PRODUCT, 0), np.arange(listed.size))
+        self.popular: Ints = listed[np.argsort(shuffle, kind="stable")]
+        self.sku_heads = [
+            f"{g.category[:2]}{g.sub_category[:2]}{n}-".upper()
+            for g, n in zip(self.groups, self.number, strict=True)
+        ]
+
+    def sizes(self, article: Ints, bits: Keys) -> Ints:
+        """One of the sizes of each article, as a position in `_SIZE_WORDS`."""
+        runs = [[_SIZE_WORDS.index(word) for word in run.split("|")] for run in _SIZE_RUNS]
+        table = np.array([run + [0] * (len(_SIZE_WORDS) - len(run)) for run in runs])
+        run = self.run[article]
+        return table[run, _below(bits, np.array([len(run) for run in runs])[run])]
+
+    def frame(self, seed: int, quarter: int) -> pl.DataFrame:
+        """The products feed; one article in ten is calculated anew each quarter."""
+        material = _below(_draw(self.key, 13), len(catalogue.MATERIALS))
+        texts = {
+            f"Description {language}": [
+                catalogue.DESCRIPTIONS[i].format(g.words[i], catalogue.MATERIALS[m][i])
+                for g, m in zip(self.groups, material, strict=True)
+            ]
+            for i, language in enumerate(catalogue.LANGUAGES)
+        }
+        anew = _unit(_key(seed, _COST, quarter, self.number)) < 0.1
+        cost = np.clip(self.dollars * 0.29, 0.56, 77.19) * np.where(anew, 1.04, 1.0)
+        return pl.DataFrame(
+            {
+                "Product ID": self.number,
+                "Category": [g.category for g in self.groups],
+                "Sub Category": [g.sub_category for g in self.groups],
+                **texts,
+                "Color": _take([*catalogue.COLORS, None], self.color),
+                "Sizes": _take([run or None for run in _SIZE_RUNS], self.run),
+                "Production Cost": np.round(cost, 2),
+            }
+        )
+
+
+# --- customers ------------------------------------------------------------------------------------
+
+
+def _customer_ids(market: Market, member: Ints) -> Ints:
+    """Customer numbers of the first, second, ... member of a market."""
+    slots = np.array([i for i, code in enumerate(_SLOTS) if code == market.code])
+    return np.asarray(member // slots.size * len(_SLOTS) + slots[member % slots.size] + 1)
+
+
+def _members(spec: GeneratorSpec, market: Market, day: Ints) -> Ints:
+    """Members at the end of each day: 40 % of the base at first, all of it after `MAX_DAYS`."""
+    rounds, rest = divmod(spec.customers, len(_SLOTS))
+    base = rounds * _SLOTS.count(market.code) + _SLOTS[:rest].count(market.code)
+    return np.asarray(base * (0.4 + 0.6 * (day + 1) / MAX_DAYS), np.int64)
+
+
+def _customers(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]:
+    """Everybody on the first day, then who is new or has moved; and the rows of each day."""
+    days, after = spec.all_days, _members(spec, market, spec.all_days)
+    before = np.concatenate([[0], after[:-1]])
+    owner, position = _blocks(after - before)
+    joined = pl.DataFrame({"day": days[owner], "member": before[owner] + position})
+    joined = joined.with_columns(version=pl.lit(0, pl.Int64))
+    owner, position = _blocks(np.maximum(2, before // 2_000) * (days > spec.first))
+    key = _key(spec.seed, _CHANGE, market.first_store, days[owner], position)
+    moved = pl.DataFrame({"day": days[owner], "member": _below(key, before[owner])}).unique()
+    rows = pl.concat([joined, moved.with_columns(version=pl.col("day") + 1)])
+    rows = rows.sort("day", "member")
+    member, version = rows["member"].to_numpy(), rows["version"].to_numpy()
+    person = _key(spec.seed, _CUSTOMER, market.first_store, member)
+    contact = _mixed(person + version.astype(np.uint64))
+    name = [_below(_draw(person, i), len(words)) for i, words in enumerate(market.names)]
+    title = _pick(_draw(person, 2), (0.95, 0.02, 0.02, 0.01))
+    suffix = _pick(_draw(person, 3), (0.96, 0.01, 0.01, 0.01, 0.01))
+    phone = _below(_draw(contact, 4), len(market.phones))
+    mail = _take(catalogue.MAIL_DOMAINS, _pick(_draw(contact, 5), (0.5, 0.3, 0.2)))
+    job = _below(_draw(contact, 6), len(catalogue.JOB_TITLES))
+    jobless = _unit(_draw(contact, 7)) < catalogue.JOBLESS_SHARE
+    age = _below(_draw(person, 8), 24_500).astype("timedelta64[D]")
+    marks = [list(mark) for mark in zip(*market.phones, strict=True)]
+    three, four = [f"{i:03d}" for i in range(1_000)], [f"{i:04d}" for i in range(10_000)]
+
+    def joined_text(*parts: pl.Series) -> pl.Series:
+        frame = pl.DataFrame([part.alias(str(i)) for i, part in enumerate(parts)])
+        return frame.select(pl.concat_str(pl.all())).to_series()
+
+    def space(text: str) -> pl.Series:
+        return pl.repeat(text, rows.height, eager=True)
+
+    ids = _customer_ids(market, member)
+    frame = pl.DataFrame(
+        {
+            "Customer ID": ids,
+            "Name": joined_text(
+                _take(["", *catalogue.TITLES], title),
+                _take(market.names[0], name[0]),
+                space(" "),
+                _take(market.names[1], name[1]),
+                _take(["", *catalogue.SUFFIXES], suffix),
+            ),
+            "Email": joined_text(
+                _take(market.mail_names[0], name[0]),
+                space("."),
+                _take(market.mail_names[1], name[1]),
+                pl.Series(ids % 997),
+                space("@"),
+                mail,
+            ),
+            "Telephone": joined_text(
+                _take(marks[0], phone),
+                _take(three, _below(_draw(contact, 9), 1_000)),
+                _take(marks[1], phone),
+                _take(three, _below(_draw(contact, 10), 1_000)),
+                _take(marks[2], phone),
+                _take(four, _below(_draw(contact, 11), 10_000)),
+                _take(marks[3], phone),
+            ),
+            "City": _take([shop.city for shop in market.shops], _below(_draw(contact, 12), 5)),
+            "Country": space(market.name),
+            "Gender": _take(catalogue.GENDERS, _pick(_draw(person, 13), catalogue.GENDER_SHARE)),
+            "Date Of Birth": pl.Series(np.datetime64("1940-01-01", "D") + age).cast(pl.Date),
+            "Job Title": _take(
+                [*catalogue.JOB_TITLES, None], np.where(jobless, len(catalogue.JOB_TITLES), job)
+            ),
+        }
+    )
+    return frame, np.bincount(rows["day"].to_numpy() - spec.first, minlength=spec.days)
+
+
+# --- small reference feeds ------------------------------------------------------------------------
+
+
+def _first_employees() -> dict[str, Ints]:
+    """ISO country code -> number of the first employee of each shop; associates come first."""
+    heads = [[s.associates + len(catalogue.OTHER_POSITIONS) for s in m.shops] for m in _BY_STORE]
+    starts = 1 + np.concatenate([[0], np.cumsum(heads)[:-1]]).reshape(len(heads), -1)
+    return {market.code: starts[i] for i, market in enumerate(_BY_STORE)}
+
+
+def _employees(seed: int, market: Market) -> pl.DataFrame:
+    starts = _first_employees()[market.code]
+    rows = [
+        (int(starts[i]) + j, market.first_store + i, position)
+        for i, shop in enumerate(market.shops)
+        for j, position in enumerate(
+            ["Sales Associate"] * shop.associates + list(catalogue.OTHER_POSITIONS)
+        )
+    ]
+    key = _key(seed, _EMPLOYEE, np.array([row[0] for row in rows]))
+    first, second = (
+        _take(words, _below(_draw(key, i), len(words))) for i, words in enumerate(market.names)
+    )
+    schema = ["Employee ID", "Store ID", "Position"]
+    return pl.DataFrame(rows, schema, orient="row").select(
+        "Employee ID", "Store ID", (first + " " + second).alias("Name"), "Position"
+    )
+
+
+def _percent_off(days: Ints) -> Ints:
+    """Reduction in percent per day and article group."""
+    table = np.zeros((days.size, len(ARTICLE_GROUPS)), np.int64)
+    for row, day in enumerate(map(_date, days)):
+        for campaign in CAMPAIGNS:
+            first, last = campaign.window(day.year)
+            if first <= day <= last:
+                table[row] += [campaign.percent * campaign.covers(g) for g in ARTICLE_GROUPS]
+    return table
+
+
+def _rates(seed: int) -> dict[str, list[str]]:
+    """Currency -> quotation of every day since `EPOCH`; weekends repeat Friday's."""
+    quotes = {}
+    for i, (currency, (base, decimals)) in enumerate(sorted(catalogue.FX_BASE.items())):
+        steps = 0.004 * _normal(_key(seed, _RATE, i, np.arange(MAX_DAYS)))
+        level, quotes[currency] = 0.0, list[str]()
+        for day, step in enumerate(steps):
+            if _date(day).weekday() < 5:
+                # The pull back to the base keeps a walk of ten years believable.
+                level = 0.99 * level + float(step)
+            quotes[currency].append(f"{base * np.exp(level):.{decimals}f}")
+    return quotes
+
+
+def _partner_sales(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]:
+    """Receipts of all days, in the mix of notations partners use; and the rows of each day."""
+    days = spec.all_days
+    count = max(3, round(spec.lines_per_day * market.volume * PARTNER_SHARE))
+    owner, position = _blocks(np.full(days.size, count))
+    key = _key(spec.seed, _PARTNER, market.first_store, days[owner], position)
+    moment = _timestamp(days[owner], 9 * 3_600 + _below(_draw(key, 0), 11 * 3_600))
+    transaction = days[owner] * 100_000 + position
+    cents = pl.Series((5_100 * np.exp(0.6 * _normal(key))).astype(np.int64)).clip(100)
+    frame = pl.DataFrame(
+        {
+            "moment": moment,
+            "shop": _below(_draw(key, 4), catalogue.PARTNER_SHOPS) + 1,
+            "form": _below(_draw(key, 5), 3),
+            "dollar": _take(["", "$"], _below(_draw(key, 6), 2)),
+            "cents": cents,
+            "transaction_id": pl.Series(transaction).cast(pl.String),
+            "receipt_token": pl.Series(transaction * 7 + 3).cast(pl.String),
+            "source_id": _take(catalogue.PARTNER_SOURCES, _below(_draw(key, 7), 3)),
+            "user_role": _take(catalogue.PARTNER_ROLES, _pick(_draw(key, 8), (0.7, 0.1, 0.2))),
+        }
+    )
+    time = pl.col("moment").dt
+    frame = frame.select(
+        pl.format(f"{market.token}-P0{{}}", "shop").alias("store_token"),
+        "transaction_id",
+        "receipt_token",
+        pl.when(pl.col("form") == 0)
+        .then(time.strftime("%Y%m%dT%H%M%S.000"))
+        .when(pl.col("form") == 1)
+        .then(time.strftime("%Y-%m-%d %H:%M:%S"))
+        .otherwise(time.strftime("%Y-%m-%dT%H:%M:%S"))
+        .alias("transaction_time"),
+        pl.format(
+            "{}{}.{}",
+            "dollar",
+            pl.col("cents") // 100,
+            (pl.col("cents") % 100).cast(pl.String).str.zfill(2),
+        ).alias("amount"),
+        *(["source_id"] if market.partner_source_id else []),
+        "user_role",
+    )
+    return frame, np.full(days.size, count)
+
+
+# --- store transactions ---------------------------------------------------------------------------
+
+
+def _sales(
+    spec: GeneratorSpec, market: Market, articles: _Articles, days: Ints
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Sale lines of some days, and the return lines they will cause (on their return's day).
+
+    Money is in whole cents, prices in half units of the currency, days since `EPOCH`.
+    """
+    dates = [_date(day) for day in days]
+    season = [
+        catalogue.MONTH_FACTOR[d.month - 1] * catalogue.WEEKDAY_FACTOR[d.weekday()] for d in dates
+    ]
+    weather = 0.92 + 0.16 * _unit(_key(spec.seed, _DAY, market.first_store, days))
+    line_mean = float(np.dot(catalogue.LINES_PER_INVOICE, range(1, 8)))
+    expected = spec.lines_per_day * market.volume / line_mean * np.array(season) * weather
+    invoices = np.maximum(1, np.rint(expected)).astype(np.int64)
+    if invoices.max() > INVOICES_PER_DAY:
+        raise ValueError(
+            f"{invoices.max()} invoices in {market.code} on {dates[int(invoices.argmax())]}: "
+            f"invoice numbers allow {INVOICES_PER_DAY} a day; lower lines_per_day"
+        )
+    owner, sequence = _blocks(invoices)
+    day = days[owner]
+    key = _key(spec.seed, _SALE, market.first_store, day, sequence)
+    lines = 1 + _pick(_draw(key, 0), catalogue.LINES_PER_INVOICE)
+    shop = _pick(_draw(key, 1), catalogue.STORE_SHARE)
+    associates = np.array([shop.associates for shop in market.shops])
+    employee = _first_employees()[market.code][shop] + _below(_draw(key, 2), associates[shop])
+    # The power makes early members the loyal ones and leaves some who never buy.
+    member = _unit(_draw(key, 3)) ** 1.5 * _members(spec, market, days)[owner]
+    shares, hours = zip(*catalogue.OPENING_HOURS, strict=True)
+    # Sequence numbers follow the clock, so a file needs no sorting by time.
+    progress = (sequence + _unit(_draw(key, 4))) / invoices[owner]
+    second = (np.interp(progress, shares, hours) * 3_600).astype(np.int64)
+    returned = _unit(_draw(key, 6)) < RETURN_RATE
+    partial = (_unit(_draw(key, 7)) < PARTIAL_RETURNS) & (lines > 1)
+    taken_back = np.where(partial, 1 + _below(_draw(key, 8), lines), 0)
+    delay = _below(_draw(key, 9), LAST_RETURN_DAY + 1)
+
+    invoice, line = _blocks(lines)
+    line_key = _draw(key[invoice], 16 + line)
+    rank = _unit(_draw(line_key, 0)) ** 1.3 * articles.popular.size
+    article = articles.popular[rank.astype(np.int64)]
+    half_units = np.maximum(1, np.rint(2 * market.price_level * articles.dollars)).astype(np.int64)
+    price = half_units[article]
+    quantity = 1 + _pick(_draw(line_key, 1), catalogue.QUANTITY)
+    percent = _percent_off(days)[owner[invoice], articles.group[article]]
+    cents = (price * quantity * (100 - percent) + 1) // 2  # half a cent goes up
+    total = np.add.reduceat(cents, np.cumsum(lines) - lines)
+    sales = pl.DataFrame(
+        {
+            "file_day": day[invoice],
+            "day": day[invoice],
+            "is_return": np.zeros(line.size, np.int64),
+            "counter": (day * INVOICES_PER_DAY + sequence)[invoice],
+            "line": line + 1,
+            "customer": _customer_ids(market, member.astype(np.int64))[invoice],
+            "article": article,
+            "size": articles.sizes(article, _draw(line_key, 2)),
+            "half_units": price,
+            "quantity": quantity,
+            "second": second[invoice],
+            "percent": percent,
+            "cents": cents,
+            "shop": shop[invoice],
+            "employee": employee[invoice],
+            "cash": (_unit(_draw(key, 5)) < 0.1997).astype(np.int64)[invoice],
+            "total": total[invoice],
+            "plain": ((lines == 1) & ~returned)[invoice],
+        }
+    )
+    chosen = taken_back[invoice]
+    back = np.flatnonzero(returned[invoice] & ((chosen == 0) | (chosen == line + 1)))
+    when = (day + delay)[invoice[back]]
+    returns = sales[back].with_columns(
+        pl.Series("file_day", when),
+        pl.Series("day", when),
+        -pl.when(pl.Series(partial[invoice[back]])).then("cents").otherwise("total").alias("total"),
+        -pl.col("cents"),
+        is_return=pl.lit(1, pl.Int64),
+        second=pl.lit(0, pl.Int64),
+        percent=pl.lit(0, pl.Int64),
+    )
+    return sales, returns
+
+
+def _in_file_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """By file, sales before returns, then by invoice and line."""
+    order = rows["file_day"].to_numpy()
+    for column, bits in (("is_return", 1), ("counter", 27), ("line", 3)):
+        order = (order << bits) | rows[column].to_numpy()
+    return rows[np.argsort(order, kind="stable")]
+
+
+def _rendered(market: Market, articles: _Articles, rows: pl.DataFrame) -> pl.DataFrame:
+    """The transactions feed as the tills write it."""
+    column = {name: rows[name].to_numpy() for name in rows.columns}
+    four = [f"{i:04d}" for i in range(10_000)]
+    stores = [market.first_store + i for i in range(len(market.shops))]
+    heads = [f"{kind}-{market.token}-{s:03d}-" for kind in ("INV", "RET") for s in stores]
+    colors, color = catalogue.COLORS, articles.color[column["article"]]
+    first, span = int(column["day"].min()), int(np.ptp(column["day"])) + 1
+    two = [f"{i:02d}" for i in range(60)]
+    minutes = [f"{hour}:{minute}:" for hour in two[:24] for minute in two]
+    text = {
+        "head": _take(heads, column["is_return"] * len(stores) + column["shop"]),
+        "high": _take(four, column["counter"] // 10_000),
+        "low": _take(four, column["counter"] % 10_000),
+        "day": _take([f"{_date(first + i)} " for i in range(span)], column["day"] - first),
+        "minute": _take(minutes, column["second"] // 60),
+        "second": _take(two, column["second"] % 60),
+        "sku": _take(articles.sku_heads, column["article"]),
+        "sku_size": _take([f"{word}-" for word in _SIZE_WORDS], column["size"]),
+        "sku_color": _take([*colors, ""], color),
+    }
+    joined = pl.DataFrame(text).select(
+        invoice=pl.concat_str("head", "high", "low"),
+        moment=pl.concat_str("day", "minute", "second"),
+        sku=pl.concat_str("sku", "sku_size", "sku_color"),
+    )
+    same = {"Currency": market.currency, "Currency Symbol": market.symbol}
+    return pl.DataFrame(
+        {
+            "Invoice ID": joined["invoice"],
+            "Line": column["line"],
+            "Customer ID": column["customer"],
+            "Product ID": column["article"] + 1,
+            "Size": _take([word or None for word in _SIZE_WORDS], column["size"]),
+            "Color": _take([*colors, None], color),
+            "Unit Price": column["half_units"] / 2,
+            "Quantity": column["quantity"],
+            "Date": joined["moment"],
+            "Discount": column["percent"] / 100,
+            "Line Total": column["cents"] / 100,
+            "Store ID": column["shop"] + market.first_store,
+            "Employee ID": column["employee"],
+            **{name: pl.repeat(word, rows.height, eager=True) for name, word in same.items()},
+            "SKU": joined["sku"],
+            "Transaction Type": _take(["Sale", "Return"], column["is_return"]),
+            "Payment Method": _take(["Credit Card", "Cash"], column["cash"]),
+            "Invoice Total": column["total"] / 100,
+        }
+    )
+
+
+class _Generation:
+    """One call of `generate`: who delivers what, in which order, and what it adds up to."""
+
+    def __init__(
+        self, spec: GeneratorSpec, dirt: Dirt, sink: Sink, progress: Callable[[int, int], None]
+    ) -> None:
+        self.spec, self.sink, self.progress = spec, sink, progress
+        self.plants = dirty.place(dirt, spec.countries, spec.days)
+        self.markets = [MARKETS[code] for code in spec.countries]
+        self.reference_days = [int(day) for day in spec.all_days[:: spec.reference_every]]
+        self.manifest = GeneratedManifest()
+
+    def run(self) -> GeneratedManifest:
+        """Deliver feed by feed, transactions last."""
+        for feed in FEEDS:
+            if feed in self.spec.feeds:
+                getattr(self, feed)()
+        return self.manifest
+
+    @cached_property
+    def articles(self) -> _Articles:
+        return _Articles(self.spec.seed, self.spec.products)
+
+    def packed(self, name: str, data: bytes) -> tuple[str, bytes]:
+        """Name and content as delivered."""
+        if self.spec.gzip:
+            return f"{name}.gz", gzip.compress(data, compresslevel=4, mtime=0)
+        return name, data
+
+    def deliver(self, feed: str, token: str | None, day: int, data: bytes, rows: int) -> None:
+        name, data = self.packed(_file_name(feed, token, day), data)
+        self.sink(name, data)
+        self.manifest.files.append(name)
+        self.manifest.rows[feed] += rows
+
+    def deliver_reference(
+        self, feed: str, market: Market, frame: pl.DataFrame, header: bool = True
+    ) -> None:
+        data = _csv(frame, header)
+        for day in self.reference_days:
+            self.deliver(feed, market.token, day, data, frame.height)
+
+    def deliver_daily(
+        self, feed: str, market: Market, frame: pl.DataFrame, sizes: Ints, header: bool = True
+    ) -> None:
+        contents = _split_csv(frame, sizes, header)
+        for day, size, data in zip(self.spec.all_days, sizes, contents, strict=True):
+            self.deliver(feed, market.token, day, data, int(size))
+
+    def stores(self) -> None:
+        """One file for all countries on the first day, then one per country."""
+        first, *later = self.reference_days
+        frame = catalogue.stores(self.markets)
+        self.deliver("stores", "ALL", first, _csv(frame), frame.height)
+        for market in self.markets:
+            frame = catalogue.stores([market])
+            for day in later:
+                self.deliver("stores", market.token, day, _csv(frame), frame.height)
+
+    def employees(self) -> None:
+        for market in self.markets:
+            self.deliver_reference("employees", market, _employees(self.spec.seed, market))
+
+    def partner_stores(self) -> None:
+        for market in self.markets:
+            frame = catalogue.partner_stores(market)
+            self.deliver_reference("partner_stores", market, frame, market.partner_header)
+
+    def customers(self) -> None:
+        for market in self.markets:
+            self.deliver_daily("customers", market, *_customers(self.spec, market))
+
+    def partner_sales(self) -> None:
+        for market in self.markets:
+            frame, sizes = _partner_sales(self.spec, market)
+            self.deliver_daily("partner_sales", market, frame, sizes, market.partner_header)
+
+    def products(self) -> None:
+        contents: dict[int, bytes] = {}
+        for day in self.reference_days:
+            quarter = _date(day).year * 4 + (_date(day).month - 1) // 3
+            if quarter not in contents:
+                contents[quarter] = _csv(self.articles.frame(self.spec.seed, quarter))
+            self.deliver("products", None, day, contents[quarter], self.spec.products)
+
+    def discounts(self) -> None:
+        for day in self.reference_days:
+            frame = catalogue.discounts(_date(day) + timedelta(days=60))
+            self.deliver("discounts", None, day, _csv(frame), frame.height)
+
+    def fx_rates(self) -> None:
+        """Weekdays; the first day in any case, or its sales could not be converted."""
+        rates = _rates(self.spec.seed)
+        for day in self.spec.all_days:
+            if _date(day).weekday() < 5 or day == self.spec.first:
+                lines = [f"{_date(day)},{currency},{rates[currency][day]}" for currency in rates]
+                data = "\n".join(["Date,Currency,Rate", *lines, ""]).encode()
+                self.deliver("fx_rates", None, day, data, len(lines))
+
+    def transactions(self) -> None:
+        """Draw each country in blocks of days; returns and late sales wait for their file's day."""
+        days, loaded, done = self.spec.all_days, [], 0
+        for market in self.markets:
+            per_block = max(1, int(_BLOCK_LINES / (self.spec.lines_per_day * market.volume)))
+            waiting: list[pl.DataFrame] = []
+            for start in range(0, days.size, per_block):
+                block = days[start : start + per_block]
+                sales, returns = _sales(self.spec, market, self.articles, block)
+                sales = self.with_late_rows(market, sales)
+                rows = _in_file_order(pl.concat([*waiting, sales, returns]))
+                due = rows["file_day"].search_sorted(int(block[-1]), side="right")
+                waiting = [rows[due:]]
+                totals = self.deliver_transactions(market, block, rows[:due])
+                loaded.append(totals.with_columns(country=pl.lit(market.code)))
+                done += block.size
+                self.progress(done, days.size * len(self.markets))
+        self.manifest.net_sales = _net_sales(pl.concat(loaded))
+        unknown = self.plants.unknown_file
+        if unknown:
+            name = _file_name("store_sales", MARKETS[unknown[0]].token, days[unknown[1]])
+            name, data = self.packed(name, b"store,amount\nP01,12.50\n")
+            self.sink(name, data)
+            self.manifest.files.append(name)
+            self.manifest.broken[name] = "the name belongs to no feed"
+
+    def with_late_rows(self, market: Market, sales: pl.DataFrame) -> pl.DataFrame:
+        """Send some sales to a later day's file."""
+        file_day = sales["file_day"].to_numpy().copy()
+        for move in self.plants.moves:
+            sold, delivered = (self.spec.first + i for i in (move.sold, move.delivered))
+            late = dirty.plain_sales(sales, sold)[1 : move.rows + 1]  # the day keeps its first
+            if move.country == market.code and late.size:
+                file_day[late] = delivered
+                name, _ = self.packed(_file_name("transactions", market.token, delivered), b"")
+                self.manifest.late_rows.append(LateRows(name, _date(sold), late.size))
+        return sales.with_columns(pl.Series("file_day", file_day))
+
+    def deliver_transactions(self, market: Market, block: Ints, rows: pl.DataFrame) -> pl.DataFrame:
+        """Deliver the files of a block; net amount per business day of what must be loaded."""
+        sizes = np.bincount(rows["file_day"].to_numpy() - block[0], minlength=block.size)
+        special = {
+            day + self.spec.first
+            for country, day in self.plants.special_cells()
+            if country == market.code
+        }
+        contents = _split_csv(_rendered(market, self.articles, rows), sizes)
+        loaded = [rows.filter(~pl.col("file_day").is_in(special))]
+        for day, size, data in zip(block, sizes, contents, strict=True):
+            if day in special:
+                today = rows.filter(pl.col("file_day") == day)
+                loaded.append(self.deliver_planted(market, int(day), today))
+            else:
+                self.deliver("transactions", market.token, day, data, int(size))
+        return pl.concat(loaded).group_by("day").agg(pl.col("cents").sum())
+
+    def deliver_planted(self, market: Market, day: int, rows: pl.DataFrame) -> pl.DataFrame:
+        """Deliver one file with its planted trouble; the rows of it that must be loaded."""
+        cell, plants, manifest = (market.code, day - self.spec.first), self.plants, self.manifest
+        plain_name = _file_name("transactions", market.token, day)
+        lines = _rendered(market, self.articles, rows)
+        if cell == plants.broken_file:
+            self.sink(f"{plain_name}.gz", dirty.truncated_gzip(_csv(lines)))
+            manifest.files.append(f"{plain_name}.gz")
+            manifest.broken[f"{plain_name}.gz"] = "the gzip stream ends early"
+            return rows.clear()
+        name, _ = self.packed(plain_name, b"")
+        loaded = rows
+        bad_cells = [bad for bad in plants.bad_cells if (bad.country, bad.day) == cell]
+        positions = dirty.plain_sales(rows, day)[: len(bad_cells)]
+        for bad, position in zip(bad_cells, positions, strict=False):
+            lines = dirty.spoiled(lines, position, bad.column, bad.value)
+            manifest.bad_rows.append(BadRow(name, int(position) + 1, bad.column, bad.value))
+        loaded = rows.filter(~pl.int_range(pl.len()).is_in(positions))
+        if cell == plants.duplicates:
+            copies = lines.head(dirty.DUPLICATE_ROWS)
+            lines = pl.concat([lines, copies])
+            manifest.duplicates[name] = copies.height
+        data = _csv(lines)
+        if cell == plants.late_file:
+            manifest.late_files.append(name)
+            manifest.second_wave.append(self.packed(plain_name, data))
+            manifest.rows["transactions"] += lines.height
+            return loaded
+        self.deliver("transactions", market.token, day, data, lines.height)
+        if cell == plants.identical:
+            manifest.identical.append(name)
+            manifest.second_wave.append(self.packed(plain_name, data))
+        if cell == plants.correction:
+            loaded = dirty.corrected(rows, day)
+            manifest.corrections.append(name)
+            second = _csv(_rendered(market, self.articles, loaded))
+            manifest.second_wave.append(self.packed(plain_name, second))
+            manifest.rows["transactions"] += loaded.height - rows.height
+        return loaded
+
+
+def _net_sales(loaded: pl.DataFrame) -> pl.DataFrame:
+    """Cents per country and day, summed over blocks, as the truth to compare marts with."""
+    rows = loaded.group_by("country", "day").agg(pl.col("cents").sum()).sort("country", "day")
+    return pl.DataFrame(
+        [
+            (country, _date(day), MARKETS[country].currency, Decimal(cents).scaleb(-2))
+            for country, day, cents in rows.iter_rows()
+        ],
+        {
+            "country": pl.String,
+            "business_date": pl.Date,
+            "currency": pl.String,
+            "net_amount_local": pl.Decimal(18, 2),
+        },
+        orient="row",
+    )

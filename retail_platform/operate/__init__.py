@@ -1,0 +1,1 @@
+"""What people do with the platform beside the UI: run, look, repair."""

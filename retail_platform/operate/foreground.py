@@ -1,0 +1,275 @@
+"""Runs in the foreground: what sensors and automation would do, until nothing is left to do.
+
+The same planner, conditions and assets as behind the UI, executed in this process one run after
+the other. Also what a person asks for explicitly: a backfill over chosen partitions.
+"""
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from retail_platform.automation.arrivals import identity
+from retail_platform.automation.inputs import stale_partitions
+from retail_platform.automation.range_sensor import evaluate_ranges, range_requests
+from retail_platform.definitions import Platform
+from retail_platform.lake.inbox import Rejection
+from retail_platform.lake.store import Lake
+from retail_platform.partitions import Partition
+
+_LOG = logging.getLogger(__name__)
+
+FOREGROUND_TAG = "retail_platform/foreground"
+"""Process id of the command that executes a run; lets the next command find runs whose process
+was killed."""
+
+_MOST_REPEATS = 3
+"""The same request more often than this in one command means it does not settle."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """One run that was executed."""
+
+    run_id: str
+    success: bool
+    partitions: str
+    assets: tuple[str, ...]
+    seconds: float
+    failed_checks: tuple[str, ...]
+    error: str
+
+
+@dataclass
+class Outcome:
+    """What a foreground command did.
+
+    Attributes:
+        rejections: files that lie refused in the inbox at the end.
+    """
+
+    runs: list[RunOutcome] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+
+    @property
+    def failed_runs(self) -> list[RunOutcome]:
+        """Runs that did not succeed."""
+        return [run for run in self.runs if not run.success]
+
+    @property
+    def failed_checks(self) -> list[str]:
+        """Checks that failed with severity ERROR in the last run that evaluated them."""
+        last: dict[str, bool] = {}
+        for run in self.runs:
+            last.update(dict.fromkeys(run.assets, False))
+            last.update(dict.fromkeys(run.failed_checks, True))
+        return sorted(name for name, failed in last.items() if failed)
+
+    @property
+    def green(self) -> bool:
+        """Nothing was refused and nothing failed."""
+        return not (self.rejections or self.failed_runs or self.failed_checks)
+
+
+class ForegroundRunner:
+    """Executes runs of a platform in this process."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        instance: dg.DagsterInstance,
+        lake: Lake,
+        on_progress: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Prepare; nothing runs yet.
+
+        Args:
+            on_progress: told about each step in a line a person understands.
+        """
+        self._platform = platform
+        self._instance = instance
+        self._lake = lake
+        self._say = on_progress
+        definitions = platform.definitions
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self._graph = definitions.resolve_asset_graph()
+        self._checks_of = {
+            key.asset_key: key.to_user_string() for key in self._graph.asset_check_keys
+        }
+
+    def run_until_idle(self) -> Outcome:
+        """Take in what arrived, build what became stale, until nothing is left to do."""
+        outcome = Outcome()
+        self._recover(outcome)
+        repeats: Counter[str] = Counter()
+        tried: set[str] = set()
+        cursor: str | None = None
+        while True:
+            plan = self._platform.desk.look(self._lake)
+            fresh = [a for a in plan.arrivals if identity([a]) not in tried]
+            tried |= {identity([a]) for a in fresh}
+            requests = self._platform.desk.range_requests(fresh)
+            if fresh:
+                self._say(f"{len(fresh)} files in the inbox")
+            if not requests:
+                requests, cursor, _ = evaluate_ranges(
+                    self._instance,
+                    self._graph,
+                    dg.AssetSelection.all(),
+                    self._platform.run_order,
+                    cursor,
+                    _LOG,
+                )
+            if not requests:
+                if not plan.settling:
+                    outcome.rejections = list(self._platform.desk.look(self._lake).rejections)
+                    return outcome
+                time.sleep(0.2)
+                continue
+            for request in requests:
+                name = f"{sorted(request.asset_selection or [])} {sorted(request.tags.items())}"
+                repeats[name] += 1
+                if not fresh and repeats[name] > _MOST_REPEATS:
+                    raise RuntimeError(
+                        f"Automation asked {repeats[name]} times for {name} and it is still stale. "
+                        "This is a fault of the platform; please report it with `retail status`."
+                    )
+                outcome.runs.append(self.execute(request))
+
+    def backfill(
+        self, assets: Collection[dg.AssetKey], partitions: Iterable[Partition]
+    ) -> list[dg.RunRequest]:
+        """Runs that materialize assets for partitions, in dependency order; not executed yet.
+
+        Partitions are matched by day and country; global assets run for ALL on the same days.
+        """
+        wanted_partitions = set(partitions)
+        days = {p.day for p in wanted_partitions}
+        requests: list[dg.RunRequest] = []
+        for kind in ("batch_day", "business_day"):
+            for scope_def, order in self._platform.run_order:
+                keys = [
+                    key
+                    for key in assets
+                    if self._graph.get(key).partitions_def == scope_def
+                    and self._op_of(key).startswith(kind)
+                ]
+                chosen = {
+                    p
+                    for p in (
+                        wanted_partitions
+                        if len(order) > 1
+                        else {Partition(order[0], day) for day in days}
+                    )
+                    if p.country in order
+                }
+                requests += range_requests(
+                    dict.fromkeys(keys, chosen), self._graph, [(scope_def, order)]
+                )
+        return requests
+
+    def _op_of(self, key: dg.AssetKey) -> str:
+        return self._graph.get(key).assets_def.op.name
+
+    @property
+    def executable_assets(self) -> list[dg.AssetKey]:
+        """Assets that runs can materialize."""
+        return sorted(self._graph.materializable_asset_keys)
+
+    def execute(self, request: dg.RunRequest) -> RunOutcome:
+        """Execute one range request in this process."""
+        start = request.tags["dagster/asset_partition_range_start"]
+        end = request.tags["dagster/asset_partition_range_end"]
+        selection = list(request.asset_selection or [])
+        names = tuple(key.to_user_string() for key in selection)
+        partitions = start if start == end else f"{start} ... {end}"
+        self._say(f"{partitions}: {_summary(names)}")
+        began = time.monotonic()
+        result = self._job.execute_in_process(
+            instance=self._instance,
+            asset_selection=selection,
+            tags={**request.tags, FOREGROUND_TAG: str(os.getpid())},
+            raise_on_error=False,
+        )
+        failed = tuple(
+            evaluation.asset_check_key.to_user_string()
+            for evaluation in result.get_asset_check_evaluations()
+            if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
+        )
+        error = "; ".join(
+            str(event.step_failure_data.error.cause or event.step_failure_data.error).strip()
+            for event in result.all_events
+            if event.is_step_failure and event.step_failure_data.error
+        )
+        seconds = time.monotonic() - began
+        self._say(
+            f"{partitions}: {'done' if result.success else 'FAILED'} in {seconds:.1f} s"
+            + (f" ({error.splitlines()[0]})" if error else "")
+        )
+        return RunOutcome(result.run_id, result.success, partitions, names, seconds, failed, error)
+
+    def _recover(self, outcome: Outcome) -> None:
+        """Mark runs of killed commands as failed and repeat what failed before.
+
+        Automation does not repeat a failed attempt by itself; a person who calls the command asks
+        for exactly that.
+        """
+        unfinished = self._instance.get_runs(
+            dg.RunsFilter(
+                statuses=[
+                    dg.DagsterRunStatus.STARTED,
+                    dg.DagsterRunStatus.STARTING,
+                    dg.DagsterRunStatus.NOT_STARTED,
+                    dg.DagsterRunStatus.CANCELING,
+                ]
+            )
+        )
+        for run in unfinished:
+            pid = run.tags.get(FOREGROUND_TAG)
+            if pid and (int(pid) == os.getpid() or not _alive(int(pid))):
+                self._instance.report_run_failed(run, f"Process {pid} of this run is gone.")
+                self._say(f"A run of a killed command (process {pid}) is repeated.")
+                start = run.tags["dagster/asset_partition_range_start"]
+                end = run.tags["dagster/asset_partition_range_end"]
+                outcome.runs.append(
+                    self.execute(
+                        dg.RunRequest(
+                            asset_selection=sorted(run.asset_selection or []),
+                            tags={
+                                "dagster/asset_partition_range_start": start,
+                                "dagster/asset_partition_range_end": end,
+                            },
+                        )
+                    )
+                )
+        failed = {
+            key: partitions
+            for key in self.executable_assets
+            if (
+                partitions := stale_partitions(
+                    self._instance, self._graph, key, count_failed_attempts=False
+                )
+                - stale_partitions(self._instance, self._graph, key)
+            )
+        }
+        for request in range_requests(failed, self._graph, self._platform.run_order):
+            outcome.runs.append(self.execute(request))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _summary(names: Collection[str]) -> str:
+    by_layer: Counter[str] = Counter(name.split("/")[0] for name in names)
+    return ", ".join(f"{count} {layer}" for layer, count in by_layer.items())

@@ -1,0 +1,99 @@
+"""What is the platform's state: inbox, feeds by country, marts, refused files.
+
+Facts only, as plain data; how they are printed is the CLI's business. Reads the lake and the
+published copy, never the live warehouse, so it answers while a run works.
+"""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from retail_platform.automation.arrivals import ArrivalDesk
+from retail_platform.lake.inbox import Rejection
+from retail_platform.lake.store import MANIFESTS, Lake
+from retail_platform.warehouse.publish import CATALOGUE
+
+
+@dataclass(frozen=True)
+class FeedStatus:
+    """One feed.
+
+    Attributes:
+        complete_through: country -> newest batch day delivered.
+        partitions: partitions with at least one accepted delivery.
+    """
+
+    feed: str
+    partitions: int
+    complete_through: dict[str, date]
+
+
+@dataclass(frozen=True)
+class MartStatus:
+    """One published mart."""
+
+    mart: str
+    rows: int
+    newest_day: date | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of the installation."""
+
+    waiting: int
+    settling: int
+    rejections: tuple[Rejection, ...]
+    feeds: tuple[FeedStatus, ...]
+    marts: tuple[MartStatus, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        return {
+            "waiting_files": self.waiting,
+            "files_being_written": self.settling,
+            "refused_files": [r.model_dump(mode="json") for r in self.rejections],
+            "feeds": [asdict(f) for f in self.feeds],
+            "marts": [asdict(m) for m in self.marts],
+        }
+
+
+def read_status(desk: ArrivalDesk, lake: Lake, published: Path) -> Status:
+    """Look at everything once."""
+    plan = desk.look(lake)
+    days: dict[str, dict[str, date]] = defaultdict(dict)
+    counts: dict[str, int] = defaultdict(int)
+    for obj in lake.list(MANIFESTS):
+        feed, country, name = obj.path.removeprefix(MANIFESTS).split("/")
+        day = date.fromisoformat(name.removesuffix(".json"))
+        counts[feed] += 1
+        days[feed][country] = max(day, days[feed].get(country, day))
+    feeds = tuple(
+        FeedStatus(feed, counts[feed], dict(sorted(days[feed].items()))) for feed in desk.contracts
+    )
+    return Status(len(plan.arrivals), plan.settling, plan.rejections, feeds, _marts(published))
+
+
+def _marts(published: Path) -> tuple[MartStatus, ...]:
+    catalogue = published / CATALOGUE
+    if not catalogue.is_file():
+        return ()
+    with duckdb.connect(str(catalogue), read_only=True) as connection:
+        tables = connection.execute(
+            "select view_name, list(column_name) from duckdb_views() join duckdb_columns() "
+            "on table_name = view_name and duckdb_columns.schema_name = 'marts' "
+            "where duckdb_views.schema_name = 'marts' group by all order by all"
+        ).fetchall()
+        marts = []
+        for name, columns in tables:
+            day = next(
+                (c for c in ("business_date", "batch_date", "valid_from") if c in columns), None
+            )
+            newest = f"max({day})" if day else "null"
+            row = connection.execute(f"select count(*), {newest} from marts.{name}").fetchone()
+            marts.append(MartStatus(name, *(row or (0, None))))
+    return tuple(marts)

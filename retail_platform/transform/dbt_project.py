@@ -1,0 +1,213 @@
+"""dbt in this process: parsed once, then invoked with the slices of a run.
+
+A dbt subprocess costs 4-10 s per call, most of it start-up and parsing; a runner that keeps its
+manifest answers in a fraction of a second. Nothing here knows about Dagster.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from retail_platform.errors import RetailError
+from retail_platform.partitions import Slices
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+
+_LOG = logging.getLogger(__name__)
+_STAMP = "project.sha256"
+
+
+class DbtFailed(RetailError):
+    """dbt could not do what it was asked; the message carries dbt's own words."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one model or test.
+
+    Attributes:
+        status: dbt's word: success, error, skipped, pass, fail, warn.
+        failures: failing rows of a test.
+        sql: compiled statement.
+    """
+
+    unique_id: str
+    status: str
+    seconds: float
+    message: str
+    failures: int
+    sql: str
+
+    @property
+    def ok(self) -> bool:
+        """Built, passed, or failed only with severity warn."""
+        return self.status in ("success", "pass", "warn")
+
+
+class DbtProject:
+    """One dbt project, its parsed manifest and an in-process runner."""
+
+    def __init__(
+        self, project_dir: Path, work_dir: Path, target: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Describe the project; nothing is read yet.
+
+        Args:
+            work_dir: folder for everything dbt writes (manifest, compiled SQL, logs).
+            target: output of profiles.yml.
+            env: variables the profile reads, set while dbt runs.
+        """
+        self.project_dir = project_dir
+        self.work_dir = work_dir
+        self.target = target
+        self._env = dict(env or {})
+
+    @property
+    def _target_dir(self) -> Path:
+        return self.work_dir / "target"
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """dbt's manifest.json; parsed anew when a project file changed."""
+        self.ensure_parsed()
+        content: dict[str, Any] = json.loads(
+            (self._target_dir / "manifest.json").read_text(encoding="utf-8")
+        )
+        return content
+
+    def ensure_parsed(self) -> None:
+        """Parse the project unless the manifest on disk belongs to exactly these files."""
+        stamp = self._target_dir / _STAMP
+        wanted = self._fingerprint()
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.work_dir / "parse.lock", timeout=300):
+            if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+                return
+            shutil.rmtree(self._target_dir, ignore_errors=True)
+            from dbt.cli.main import dbtRunner  # noqa: PLC0415 - 2 s, only when parsing
+
+            with self._environment():
+                result = dbtRunner().invoke(["parse", *self._common_arguments()])
+            if not result.success:
+                raise DbtFailed(f"dbt could not parse {self.project_dir}: {_reason(result)}")
+            stamp.write_text(wanted, encoding="utf-8")
+
+    def run(self, models: Sequence[str], slices: Slices | None) -> list[NodeResult]:
+        """Build models for the slices; everything when `slices` is None.
+
+        Raises:
+            DbtFailed: dbt stopped before it reached a model.
+        """
+        return self._invoke("run", models, slices)
+
+    def test(self, tests: Sequence[str], slices: Slices | None) -> list[NodeResult]:
+        """Run data tests over the slices.
+
+        Raises:
+            DbtFailed: dbt stopped before it reached a test.
+        """
+        return self._invoke("test", tests, slices)
+
+    def _invoke(
+        self, command: str, names: Sequence[str], slices: Slices | None
+    ) -> list[NodeResult]:
+        if not names:
+            return []
+        arguments = [command, *self._common_arguments(), "--select", *names]
+        if slices:
+            arguments += ["--vars", json.dumps(slice_vars(slices))]
+        with self._environment():
+            try:
+                result = self._runner.invoke(arguments)
+            finally:
+                self._release()
+        if result.result is None:
+            raise DbtFailed(f"dbt {command} {' '.join(names)}: {_reason(result)}")
+        return [
+            NodeResult(
+                unique_id=node.node.unique_id,
+                status=str(node.status.value if hasattr(node.status, "value") else node.status),
+                seconds=float(node.execution_time or 0),
+                message=str(node.message or ""),
+                failures=int(getattr(node, "failures", 0) or 0),
+                sql=str(getattr(node.node, "compiled_code", "") or ""),
+            )
+            for node in result.result
+        ]
+
+    @cached_property
+    def _runner(self) -> Any:
+        from dbt.cli.main import dbtRunner  # noqa: PLC0415 - 2 s, only where models run
+        from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415
+
+        self.ensure_parsed()
+        packed = (self._target_dir / "partial_parse.msgpack").read_bytes()
+        manifest = Manifest.from_msgpack(packed)
+        manifest.build_flat_graph()  # what tests see as `graph`; a packed manifest lacks it
+        return dbtRunner(manifest=manifest)
+
+    def _common_arguments(self) -> list[str]:
+        return [
+            "--project-dir", str(self.project_dir),
+            "--profiles-dir", str(self.project_dir),
+            "--target", self.target,
+            "--target-path", str(self._target_dir),
+            "--log-path", str(self.work_dir / "logs"),
+            "--log-level", "error",
+            "--no-use-colors",
+        ]  # fmt: skip
+
+    @contextlib.contextmanager
+    def _environment(self) -> Iterator[None]:
+        before = {name: os.environ.get(name) for name in self._env}
+        os.environ.update(self._env)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def _release(self) -> None:
+        """dbt-duckdb keeps the file open after a command; nobody else could open it until exit."""
+        if self.target == "duckdb":
+            from dbt.adapters.duckdb.connections import (  # noqa: PLC0415
+                DuckDBConnectionManager,
+            )
+
+            DuckDBConnectionManager.close_all_connections()
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(self.target.encode())
+        for path in sorted(self.project_dir.rglob("*")):
+            inside = path.relative_to(self.project_dir)
+            if path.is_file() and inside.parts[0] not in ("target", "logs", "dbt_packages"):
+                digest.update(str(inside).encode())
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+
+def slice_vars(slices: Slices) -> dict[str, str]:
+    """Variables that restrict models and tests to the partitions of a run."""
+    return {
+        "countries": ",".join(slices.countries),
+        "first_day": slices.first_day.isoformat(),
+        "last_day": slices.last_day.isoformat(),
+    }
+
+
+def _reason(result: "dbtRunnerResult") -> str:
+    return str(result.exception or "see the log above").strip()

@@ -1,0 +1,560 @@
+"""The dbt models on DuckDB: totals by hand, convergence of sliced runs, the replace strategies.
+
+RAW is filled here row by row, with the columns that `_raw__sources.yml` names, so nothing of the
+gate or the loader is involved. Rules inside one model are unit tests beside the model.
+"""
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
+
+PROJECT = Path(__file__).parents[1] / "dbt_project"
+QUIET = ("--quiet", "--no-use-colors", "--log-level-file", "none")
+Row = dict[str, Any]
+
+
+# ------------------------------------------------------------------------------------------ RAW
+
+
+def raw_columns() -> dict[str, dict[str, str]]:
+    """Column types per RAW table, as the dbt sources declare them."""
+    sources = yaml.safe_load((PROJECT / "models/staging/_raw__sources.yml").read_text("utf-8"))
+    return {
+        table["name"]: {column["name"]: column["data_type"] for column in table["columns"]}
+        for table in sources["sources"][0]["tables"]
+    }
+
+
+@dataclass
+class Warehouse:
+    """A DuckDB file with RAW tables, and dbt runs on it."""
+
+    path: Path
+    manifest: Manifest
+    scratch: Path
+    columns: dict[str, dict[str, str]] = field(default_factory=raw_columns)
+
+    def __post_init__(self) -> None:
+        if self.path.exists():
+            return
+        self.execute("create schema raw")
+        for table, columns in self.columns.items():
+            ddl = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+            self.execute(f"create table raw.{table} ({ddl})")
+
+    def execute(self, sql: str, parameters: object = None) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(self.path)) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def deliver(self, feed: str, country: str, day: date, rows: list[Row], version: int = 1) -> None:
+        """Replace one RAW slice by the given rows; a row may override any column."""
+        names = list(self.columns[feed])
+        values = [
+            {
+                "_country": country,
+                "_batch_date": day,
+                "_delivered_at": datetime(day.year, day.month, day.day, 22, version),
+                "_file_id": f"{feed}-{country}-{day}-v{version}",
+                "_source_file": f"{feed}_{country}_{day:%Y%m%d}.csv",
+                "_row_number": number,
+                **row,
+            }
+            for number, row in enumerate(rows, start=1)
+        ]
+        with duckdb.connect(str(self.path)) as connection:
+            connection.execute(
+                f"delete from raw.{feed} where _country = ? and _batch_date = ?", [country, day]
+            )
+            connection.execute(
+                "delete from raw.file_ledger where feed = ? and country = ? and batch_date = ?",
+                [feed, country, day],
+            )
+            if values:
+                connection.executemany(
+                    f"insert into raw.{feed} values ({', '.join('?' * len(names))})",
+                    [[value.get(name) for name in names] for value in values],
+                )
+            connection.execute(
+                "insert into raw.file_ledger by name select ? as feed, ? as country,"
+                " ? as batch_date, 'loaded' as state, ? as rows_in, ? as rows_loaded,"
+                " 0 as rows_quarantined, 0 as rows_duplicate, '{}' as reasons",
+                [feed, country, day, len(values), len(values)],
+            )
+
+    def dbt(self, *arguments: str, **variables: object) -> dbtRunnerResult:
+        """Run dbt in this process on the manifest parsed once; vars as keywords."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RETAIL_DUCKDB_PATH", str(self.path))
+            patch.chdir(self.scratch)
+            try:
+                return dbtRunner(manifest=self.manifest).invoke(
+                    [
+                        *QUIET, *arguments,
+                        "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
+                        "--target-path", str(self.scratch), "--log-path", str(self.scratch),
+                        "--vars", yaml.safe_dump({k: str(v) for k, v in variables.items()}),
+                    ]
+                )  # fmt: skip
+            finally:
+                # dbt-duckdb keeps the file open otherwise, and its lock with it
+                DuckDBConnectionManager.close_all_connections()
+
+    def run(self, select: str = "*", **variables: object) -> None:
+        result = self.dbt("run", "--select", select, **variables)
+        assert result.success, messages(result)
+
+    def table(self, name: str) -> list[tuple[Any, ...]]:
+        return sorted(self.execute(f"select * from {name}"), key=repr)
+
+
+def messages(result: dbtRunnerResult) -> str:
+    """What went wrong, for assertion texts."""
+    nodes = getattr(result.result, "results", None) or []
+    bad = [f"{n.node.name}: {n.message}" for n in nodes if n.status in ("error", "fail")]
+    return "\n".join(bad) or str(result.exception)
+
+
+def outcomes(result: dbtRunnerResult) -> dict[str, str]:
+    """Status per node name."""
+    return {node.node.name: str(node.status) for node in result.result.results}  # type: ignore[union-attr]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Manifest]:
+    scratch = tmp_path_factory.mktemp("parse")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RETAIL_DUCKDB_PATH", str(scratch / "warehouse.duckdb"))
+        patch.chdir(scratch)
+        result = dbtRunner().invoke(
+            [
+                *QUIET, "--warn-error", "parse",
+                "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
+                "--target-path", str(scratch), "--log-path", str(scratch),
+            ]
+        )  # fmt: skip
+    assert result.success, result.exception
+    assert isinstance(result.result, Manifest)
+    yield result.result
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, manifest: Manifest) -> Warehouse:
+    return Warehouse(tmp_path / "warehouse.duckdb", manifest, tmp_path)
+
+
+# -------------------------------------------------------------------------------------- builders
+
+
+def sale(invoice: str, line: int, price: str, at: str, **overrides: object) -> Row:
+    """A valid store line; price is that of one piece."""
+    country, store = invoice.split("-")[1:3]
+    currency = {"FR": "EUR", "US": "USD", "GB": "GBP"}[country]
+    quantity = int(str(overrides.get("quantity", 1)))
+    discount = Decimal(str(overrides.get("discount", "0")))
+    is_return = invoice.startswith("RET")
+    total = (Decimal(price) * quantity * (1 - discount)).quantize(Decimal("0.01"))
+    return {
+        "invoice_id": invoice,
+        "line": line,
+        "customer_id": 1,
+        "product_id": 1,
+        "unit_price": Decimal(price),
+        "quantity": quantity,
+        "sold_at": datetime.fromisoformat(at),
+        "discount": discount,
+        "line_total": -total if is_return else total,
+        "store_id": int(store),
+        "employee_id": 1,
+        "currency": currency,
+        "sku": "MASU485-M-",
+        "transaction_type": "Return" if is_return else "Sale",
+        "payment_method": "Cash",
+        **overrides,
+    }
+
+
+def receipt(store: str, transaction: str, token: str, amount: str, at: str) -> Row:
+    """A valid partner receipt in dollars."""
+    return {
+        "store_token": store,
+        "transaction_id": transaction,
+        "receipt_token": token,
+        "transaction_time": datetime.fromisoformat(at),
+        "amount": Decimal(amount),
+        "user_role": "cashier",
+    }
+
+
+def rate(day: date, currency: str, units_per_eur: str) -> Row:
+    return {"rate_date": day, "currency": currency, "rate": Decimal(units_per_eur)}
+
+
+FRI, SAT, SUN = date(2025, 1, 10), date(2025, 1, 11), date(2025, 1, 12)
+NO_RATE_DAY = date(2025, 1, 20)
+
+
+@pytest.fixture
+def traded(warehouse: Warehouse) -> Warehouse:
+    """Two countries around a weekend, with the cases that real files bring."""
+    deliver = warehouse.deliver
+    deliver("fx_rates", "ALL", FRI, [rate(FRI, "USD", "1.25")])
+    deliver(
+        "transactions",
+        "FR",
+        FRI,
+        [
+            sale("INV-FR-021-00000001", 1, "31.50", "2025-01-10 09:00", quantity=2, discount="0.4"),
+            sale("INV-FR-021-00000001", 2, "10.00", "2025-01-10 09:00"),
+            # the same key twice in one file: the later row counts
+            sale("INV-FR-022-00000002", 1, "99.00", "2025-01-10 10:00"),
+            sale(" INV-FR-022-00000002 ", 1, "50.00", "2025-01-10 10:00"),
+        ],
+    )
+    deliver(
+        "transactions",
+        "FR",
+        SAT,
+        [
+            # a correction of Friday's line, and a return of one of the two discounted pieces
+            sale("INV-FR-021-00000001", 2, "8.00", "2025-01-10 09:00"),
+            sale("RET-FR-021-00000001", 1, "31.50", "2025-01-11 00:00", line_total=Decimal("-18.90")),
+        ],
+    )
+    # one day late
+    deliver("transactions", "FR", SUN, [sale("INV-FR-022-00000003", 1, "20.00", "2025-01-10 23:59")])
+    deliver("transactions", "US", SAT, [sale("INV-US-001-00000001", 1, "100.00", "2025-01-11 12:00")])
+    deliver("transactions", "US", NO_RATE_DAY, [sale("INV-US-001-00000009", 1, "5.00", "2025-01-20 12:00")])
+    deliver(
+        "partner_sales",
+        "US",
+        SAT,
+        [
+            # two receipts of one transaction are two sales
+            receipt("shop-a", "t1", "21123", "150.50", "2025-01-11 10:00"),
+            receipt("shop-a", "t1", "21124", "20.10", "2025-01-11 10:00"),
+        ],
+    )
+    deliver("partner_stores", "US", SAT, [{"store_token": "shop-a", "store_name": "A", "store_group": "g"}])
+    deliver("stores", "FR", FRI, [{"store_id": 21, "store_name": "Paris"}, {"store_id": 22}])
+    deliver("stores", "FR", SUN, [{"store_id": 21, "store_name": "Paris Nord"}])
+    deliver("customers", "FR", FRI, [{"customer_id": 1, "name": "N", "email": "E", "gender": "F",
+                                      "telephone": "T", "date_of_birth": date(1990, 5, 17)}])  # fmt: skip
+    deliver("products", "ALL", FRI, [{"product_id": 1, "production_cost": Decimal("4.20")}])
+    deliver("discounts", "ALL", FRI, [{"starts_on": FRI, "ends_on": SUN, "discount": Decimal("0.4")}])
+    deliver("employees", "FR", FRI, [{"employee_id": 1, "store_id": 21, "name": "N", "position": "P"}])
+    return warehouse
+
+
+# ------------------------------------------------------------------------------------ properties
+
+
+def test_every_model_says_how_it_is_sliced_and_described(manifest: Manifest) -> None:
+    for node in manifest.nodes.values():
+        if node.resource_type != "model":
+            continue
+        tags = set(node.config.tags)
+        assert len(tags & {"batch_day", "business_day"}) == 1, (node.name, tags)
+        assert len(tags & {"country", "global"}) == 1, (node.name, tags)
+        assert node.config.meta["slice_day"] in node.columns, node.name
+        assert node.config.meta["dagster"]["owners"], node.name
+        assert node.description.startswith("One row per"), node.name
+        assert all(column.description for column in node.columns.values()), node.name
+        assert node.config.contract.enforced, node.name
+
+
+def test_personal_data_stays_in_staging(manifest: Manifest) -> None:
+    private = {"name", "email", "telephone", "date_of_birth"}
+    for node in manifest.nodes.values():
+        if node.resource_type == "model" and node.schema != "staging":
+            assert not private & set(node.columns), node.name
+
+
+# --------------------------------------------------------------------------------- hand-made days
+
+
+def test_totals_by_hand(traded: Warehouse) -> None:
+    result = traded.dbt("build")
+    status = outcomes(result)
+
+    # US sold in dollars on 20 January, ten days after the last rate: reported, and nothing else fails
+    blocked = {"assert_no_sales_day_without_fx_rate"}
+    assert {name for name, s in status.items() if s in ("fail", "error", "skipped")} == blocked
+    assert {name for name, s in status.items() if s == "warn"} == {
+        "stg_partner_sales__transaction_id__one_receipt",
+        "fct_sales__store_key__in_dim_store",  # nobody delivered the US shops
+        "fct_sales__employee_id__in_dim_employee",
+    }
+
+    columns = (
+        "country, business_date, channel, active_stores, transactions, return_transactions,"
+        " units_sold, units_returned, gross_sales_local, discounts_local, returns_local,"
+        " net_sales_local, net_sales_eur, avg_store_sales_eur, top_store_key"
+    )
+    money = Decimal
+    assert traded.execute(f"select {columns} from marts.rpt_daily_sales order by all") == [
+        ("FR", FRI, "store", 2, 3, 0, 5, 0, money("141.00"), money("25.20"), money("0.00"),
+         money("115.80"), money("115.80"), money("57.90"), "22"),
+        ("FR", SAT, "store", 1, 0, 1, 0, 1, money("0.00"), money("0.00"), money("18.90"),
+         money("-18.90"), money("-18.90"), money("-18.90"), "21"),
+        ("US", SAT, "partner", 1, 2, 0, 2, 0, money("170.60"), money("0.00"), money("0.00"),
+         money("170.60"), money("136.48"), money("136.48"), "shop-a"),
+        ("US", SAT, "store", 1, 1, 0, 1, 0, money("100.00"), money("0.00"), money("0.00"),
+         money("100.00"), money("80.00"), money("80.00"), "1"),
+    ]  # fmt: skip
+
+    assert traded.execute(
+        "select business_date, store_rank, channel, store_key, net_sales_eur"
+        " from marts.rpt_top_stores where country = 'US' order by all"
+    ) == [(SAT, 1, "partner", "shop-a", money("136.48")), (SAT, 2, "store", "1", money("80.00"))]
+
+    assert traded.execute(
+        "select sale_invoice_id, discount_amount_local from marts.fct_sales"
+        " where transaction_type = 'Return'"
+    ) == [("INV-FR-021-00000001", money("-12.60"))]
+
+    assert traded.execute(
+        "select batch_date, rows_in, rows_valid, rows_ignored, ignored_reasons"
+        " from marts.rpt_transactions_lifecycle where country = 'FR' order by all"
+    ) == [(FRI, 4, 3, 1, "replaced_in_batch 1"), (SAT, 2, 2, 0, None), (SUN, 1, 1, 0, None)]
+
+    assert traded.execute(
+        "select store_name, valid_from, valid_to, is_current from marts.dim_store"
+        " where store_key = '21' order by valid_from"
+    ) == [("Paris", FRI, SUN, False), ("Paris Nord", SUN, None, True)]
+
+    # trading days only, the blocked one included
+    assert traded.execute("select country, business_date from marts.dim_date order by all") == [
+        ("FR", FRI), ("FR", SAT), ("US", SAT), ("US", NO_RATE_DAY)
+    ]  # fmt: skip
+
+
+def test_a_blocked_day_appears_when_its_rate_arrives(traded: Warehouse) -> None:
+    traded.run()
+    traded.deliver("fx_rates", "ALL", NO_RATE_DAY, [rate(NO_RATE_DAY, "USD", "2.00")])
+
+    traded.run("tag:batch_day,tag:global", countries="ALL", first_day=NO_RATE_DAY, last_day=NO_RATE_DAY)
+    days = {"first_day": NO_RATE_DAY, "last_day": NO_RATE_DAY + timedelta(days=6)}
+    traded.run("tag:business_day,tag:global", countries="ALL", **days)
+    traded.run("tag:business_day,tag:country", countries="US", **days)
+
+    assert traded.execute(
+        "select net_sales_eur from marts.rpt_daily_sales where business_date = ?", [NO_RATE_DAY]
+    ) == [(Decimal("2.50"),)]
+
+
+def test_a_correction_that_removes_rows_removes_them_everywhere(traded: Warehouse) -> None:
+    traded.run()
+    traded.deliver("transactions", "FR", FRI, [sale("INV-FR-021-00000001", 1, "1.00", "2025-01-10 09:00")], 2)
+    traded.deliver("stores", "FR", SUN, [], 2)
+
+    traded.run("tag:batch_day,tag:country", countries="FR", first_day=FRI, last_day=SUN)
+    traded.run("tag:business_day,tag:country", countries="FR", first_day=FRI, last_day=FRI)
+
+    assert traded.execute(
+        "select invoice_id, line, net_amount_local from marts.fct_sales"
+        " where country = 'FR' and business_date = ? order by all", [FRI]
+    ) == [
+        ("INV-FR-021-00000001", 1, Decimal("1.00")),
+        ("INV-FR-021-00000001", 2, Decimal("8.00")),  # Saturday's batch still brings it
+        ("INV-FR-022-00000003", 1, Decimal("20.00")),
+    ]  # fmt: skip
+    assert traded.execute(
+        "select store_name, valid_to from marts.dim_store where store_key = '21'"
+    ) == [("Paris", None)]
+
+
+# ------------------------------------------------------------------------------------ convergence
+
+
+MODELS = (
+    *(f"staging.stg_{feed}" for feed in raw_columns() if feed != "file_ledger"),
+    "intermediate.int_fx_rates", "intermediate.int_sales",
+    "marts.dim_customer", "marts.dim_date", "marts.dim_employee", "marts.dim_product",
+    "marts.dim_promotion", "marts.dim_store", "marts.fct_sales", "marts.rpt_daily_sales",
+    "marts.rpt_top_stores", "marts.rpt_transactions_lifecycle",
+)  # fmt: skip
+FIRST = date(2025, 1, 1)
+DAYS = 10
+SEED = 1
+
+
+def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[Row]:
+    """A delivery from a small set of keys, so that versions collide all the time."""
+
+    def some(population: int) -> list[int]:
+        return rng.sample(range(1, population + 1), rng.randint(0, population))
+
+    def moment() -> str:
+        return f"{day - timedelta(days=rng.choice((0, 0, 0, 1, 3, 6, 9)))} 12:00"
+
+    if feed == "transactions":
+        prefix = rng.choice(("INV", "RET"))
+        return [
+            sale(f"{prefix}-{country}-00{n % 3 + 1}-0000000{n}", rng.randint(1, 2),
+                 str(rng.randint(1, 9)), moment(), quantity=rng.randint(1, 3))
+            for n in some(9)
+        ]  # fmt: skip
+    if feed == "partner_sales":
+        return [receipt(f"s{n % 2}", f"t{n}", "r", str(rng.randint(-5, 50)), moment()) for n in some(5)]
+    if feed == "fx_rates":
+        return [rate(day - timedelta(days=rng.randint(0, 2)), c, str(rng.randint(2, 9)))
+                for c in ("USD", "GBP") if rng.random() < 0.5]  # fmt: skip
+    label = rng.choice(("a", "b"))
+    return {
+        "stores": [{"store_id": n, "city": label, "latitude": float(n)} for n in some(3)],
+        "partner_stores": [{"store_token": f"s{n}", "store_name": label} for n in some(2)],
+        "employees": [{"employee_id": n, "position": label} for n in some(3)],
+        "customers": [{"customer_id": n, "city": label, "email": str(day)} for n in some(3)],
+        "products": [{"product_id": n, "category": label} for n in some(3)],
+        "discounts": [
+            {"starts_on": FIRST, "ends_on": FIRST, "category": rng.choice((None, "c")),
+             "discount": Decimal("0.1"), "description": label} for _ in some(2)
+        ],
+    }[feed]  # fmt: skip
+
+
+def touched_days(warehouse: Warehouse, countries: set[str], first: date, last: date) -> set[date]:
+    """Business days that the staged rows of these batches count on."""
+    days: set[date] = set()
+    for table in ("stg_transactions", "stg_partner_sales"):
+        rows = warehouse.execute(
+            f"select distinct business_date from staging.{table}"
+            f" where batch_date between ? and ? and country in ({', '.join('?' * len(countries))})",
+            [first, last, *countries],
+        )
+        days |= {row[0] for row in rows}
+    return days
+
+
+def process(warehouse: Warehouse, countries: set[str], first: date, last: date) -> None:
+    """What the orchestrator does for a rectangle of batches: the batches, then their days."""
+    window = {"first_day": first, "last_day": last}
+    if countries == {"ALL"}:
+        rates = "select min(rate_date), max(rate_date) from staging.stg_fx_rates where batch_date between ? and ?"
+        before = warehouse.execute(rates, [first, last])[0]
+        warehouse.run("tag:batch_day,tag:global", countries="ALL", **window)
+        after = warehouse.execute(rates, [first, last])[0]
+        dates = {day for day in (*before, *after) if day}
+        if not dates:
+            return
+        days = {"first_day": min(dates), "last_day": max(dates) + timedelta(days=6)}
+        warehouse.run("tag:business_day,tag:global", countries="ALL", **days)
+        warehouse.run("tag:business_day,tag:country", **days)
+        return
+    names = ",".join(sorted(countries))
+    touched = touched_days(warehouse, countries, first, last)
+    warehouse.run("tag:batch_day,tag:country", countries=names, **window)
+    touched |= touched_days(warehouse, countries, first, last)
+    if touched:
+        warehouse.run(
+            "tag:business_day,tag:country",
+            countries=names, first_day=min(touched), last_day=max(touched),
+        )  # fmt: skip
+
+
+def test_sliced_runs_in_any_order_equal_one_full_build(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    rng = random.Random(SEED)
+    warehouse = Warehouse(tmp_path / "warehouse.duckdb", manifest, tmp_path)
+    feeds = [feed for feed in warehouse.columns if feed != "file_ledger"]
+    scopes = {feed: ["ALL"] if feed in ("products", "discounts", "fx_rates") else ["FR", "US"] for feed in feeds}
+    slices = [(f, c, FIRST + timedelta(days=n)) for f in feeds for c in scopes[f] for n in range(DAYS)]
+
+    for feed, country, day in slices:
+        warehouse.deliver(feed, country, day, random_rows(feed, country, day, rng))
+    half = FIRST + timedelta(days=DAYS // 2)
+    rectangles = [
+        (countries, first, last)
+        for countries in ({"FR", "US"}, {"ALL"})
+        for first, last in ((FIRST, half), (half + timedelta(days=1), FIRST + timedelta(days=DAYS)))
+    ]
+    # The first run creates every table, so that all others are increments.
+    warehouse.run(first_day=FIRST, last_day=FIRST)
+    rng.shuffle(rectangles)
+    for rectangle in rectangles:
+        process(warehouse, *rectangle)
+
+    # Corrections: other rows, fewer rows, none at all.
+    corrected = rng.sample(slices, len(slices) // 4)
+    for feed, country, day in corrected:
+        warehouse.deliver(feed, country, day, random_rows(feed, country, day, rng), version=2)
+    for country in rng.sample(["FR", "US", "ALL"], 3):
+        days = [day for _, c, day in corrected if c == country]
+        process(warehouse, {country}, min(days), max(days))
+
+    (tmp_path / "full").mkdir()
+    shutil.copy(warehouse.path, tmp_path / "full" / "warehouse.duckdb")
+    full = Warehouse(tmp_path / "full" / "warehouse.duckdb", manifest, tmp_path)
+    for schema in ("staging", "intermediate", "marts"):
+        full.execute(f"drop schema {schema} cascade")
+    full.run()
+
+    for model in MODELS:
+        assert warehouse.table(model) == full.table(model), model
+    assert full.table("marts.fct_sales")
+
+
+# ------------------------------------------------------------------------------- run by run safety
+
+
+def test_running_twice_changes_nothing(traded: Warehouse) -> None:
+    traded.run()
+    before = {model: traded.table(model) for model in MODELS}
+    traded.run()
+    assert {model: traded.table(model) for model in MODELS} == before
+
+
+def test_a_failed_insert_leaves_the_slice_as_it_was(traded: Warehouse) -> None:
+    traded.run("stg_stores")
+    traded.execute("delete from staging.stg_stores where store_name is null")
+    traded.execute("alter table staging.stg_stores alter column store_name set not null")
+    before = traded.table("staging.stg_stores")
+    assert before
+
+    result = traded.dbt("run", "--select", "stg_stores", countries="FR")
+
+    assert not result.success
+    assert "NOT NULL" in messages(result)
+    assert traded.table("staging.stg_stores") == before
+
+
+def test_data_tests_look_at_the_slices_of_the_run_only(traded: Warehouse) -> None:
+    traded.run()
+    traded.execute("insert into marts.fct_sales from marts.fct_sales where business_date = ?", [FRI])
+    name = "fct_sales__grain__unique"
+
+    elsewhere = traded.dbt("test", "--select", name, countries="FR", first_day=SAT, last_day=SUN)
+    there = traded.dbt("test", "--select", name, countries="FR", first_day=FRI, last_day=FRI)
+
+    assert outcomes(elsewhere) == {name: "pass"}
+    assert outcomes(there) == {name: "fail"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "reason"),
+    [
+        ((), {"countries": "FR'; drop"}, "expected comma separated codes"),
+        ((), {"first_day": "11.01.2025"}, "expected an ISO date"),
+        ((), {"first_day": "2025-01-12", "last_day": "2025-01-11"}, "no later than last_day"),
+        (("--full-refresh",), {"countries": "FR"}, "would drop every other slice"),
+    ],
+)
+def test_wrong_slices_stop_the_run(
+    warehouse: Warehouse, arguments: tuple[str, ...], variables: Row, reason: str
+) -> None:
+    result = warehouse.dbt("run", "--select", "stg_stores", *arguments, **variables)
+    assert not result.success
+    assert reason in messages(result)

@@ -1,0 +1,567 @@
+"""The batched event log answers exactly like Dagster's own, whatever happens while it stores.
+
+One real run is recorded with the stock storage; its events are then stored again, one by one in
+the stock storage and in batches in ours, and both are asked the same questions.
+"""
+
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from shutil import copytree
+from typing import Any, Final
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationPlanned,
+)
+from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
+from dagster._core.event_api import PartitionKeyFilter, RunStatusChangeRecordsFilter
+from dagster._core.events import DagsterEventBatchMetadata, StepMaterializationData
+from dagster._core.storage.event_log.base import EventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._record import copy
+
+from retail_platform.event_log import BatchedSqliteEventLogStorage
+
+MATERIALIZATION: Final = dg.DagsterEventType.ASSET_MATERIALIZATION
+OBSERVATION = dg.DagsterEventType.ASSET_OBSERVATION
+PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+
+RAW, MART = dg.AssetKey("raw"), dg.AssetKey("mart")
+CHECK = dg.AssetCheckKey(RAW, "schema")
+PARTITIONS = dg.MultiPartitionsDefinition(
+    {
+        "country": dg.StaticPartitionsDefinition(["CN", "FR", "DE"]),
+        "day": dg.DailyPartitionsDefinition("2025-01-01", end_date="2026-01-01"),
+    }
+)
+RANGE = {
+    "dagster/asset_partition_range_start": "CN|2025-01-01",
+    "dagster/asset_partition_range_end": "DE|2025-01-04",
+}
+ONE_RUN = dg.BackfillPolicy.single_run()
+STOCK = ""
+BATCHED = """
+storage:
+  custom:
+    module: retail_platform.event_log
+    class: BatchedSqliteStorage
+    config:
+      base_dir: {env: DAGSTER_HOME}
+"""
+LEGACY_SECTION = """
+event_log_storage:
+  module: retail_platform.event_log
+  class: BatchedSqliteEventLogStorage
+  config:
+    base_dir: {env: EVENT_LOG_DIR}
+"""
+
+
+@dg.multi_asset(
+    specs=[dg.AssetSpec(RAW, partitions_def=PARTITIONS, skippable=True)],
+    check_specs=[dg.AssetCheckSpec("schema", asset=RAW, partitions_def=PARTITIONS)],
+    partitions_def=PARTITIONS,
+    backfill_policy=ONE_RUN,
+)
+def raw(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    """Everything an op can record: materializations, observations, checks and log messages."""
+    for number, key in enumerate(context.partition_keys):
+        context.log.info(f"loading {key}")
+        yield dg.AssetMaterialization(
+            RAW, partition=key, metadata={"rows": number}, tags={"dagster/data_version": f"v{key}"}
+        )
+        if number % 3 == 2:  # so that the last event is not a materialization
+            yield dg.AssetObservation(RAW, partition=key, metadata={"late": number})
+        if number % 4 != 0:  # the checks of the others stay planned
+            yield dg.AssetCheckEvaluation(
+                asset_key=RAW, check_name="schema", passed=number % 2 == 0, partition=key
+            )
+    yield dg.Output(None, output_name="raw_schema")
+
+
+@dg.asset(key=MART, partitions_def=PARTITIONS, backfill_policy=ONE_RUN)
+def mart() -> dg.MaterializeResult[None]:
+    """An asset whose events Dagster records itself."""
+    return dg.MaterializeResult(metadata={"rows": 1})
+
+
+@pytest.fixture(scope="module")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Databases without content: creating them takes longer than most of the tests."""
+    home = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch, make_instance(home, STOCK, patch):
+        return home
+
+
+def make_instance(home: Path, config: str, patch: pytest.MonkeyPatch) -> dg.DagsterInstance:
+    (home / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{config}")
+    patch.setenv("DAGSTER_HOME", str(home))
+    return dg.DagsterInstance.from_config(str(home))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A finished run and its log."""
+
+    run: dg.DagsterRun
+    log: Sequence[dg.EventLogEntry]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DAGSTER_EVENT_BATCH_SIZE", raising=False)
+        home = tmp_path_factory.mktemp("recorded")
+        with make_instance(home, STOCK, patch) as instance:
+            result = dg.materialize([raw, mart], instance=instance, tags=RANGE)
+            run = instance.get_run_by_id(result.run_id)
+            assert run is not None
+            # Snapshots of the job stay behind in this instance.
+            run = copy(run, job_snapshot_id=None, execution_plan_snapshot_id=None)
+            yield Recorded(run, instance.all_logs(result.run_id))
+
+
+@pytest.fixture
+def batched(
+    tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
+    home = copytree(empty_home, tmp_path / "batched")
+    with make_instance(home, BATCHED, monkeypatch) as instance:
+        yield instance
+
+
+@pytest.fixture
+def stock(
+    tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    with make_instance(copytree(empty_home, tmp_path / "stock"), STOCK, monkeypatch) as instance:
+        yield instance
+
+
+def answers(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
+    """What users, sensors and the web UI can learn about a run and its assets."""
+    log = instance.event_log_storage
+    found: dict[str, Any] = {
+        "run log": log.get_records_for_run(run_id).records,
+        "run log backwards": log.get_records_for_run(run_id, ascending=False, limit=9).records,
+        "run log in pages": list(_pages(partial(log.get_records_for_run, run_id, limit=7))),
+        "run stats": log.get_stats_for_run(run_id),
+        "step stats": log.get_step_stats_for_run(run_id),
+        "partitions of run": log.get_asset_partitions_for_run(run_id),
+        "asset keys": sorted(log.all_asset_keys()),
+        "status changes": log.fetch_run_status_changes(
+            RunStatusChangeRecordsFilter(dg.DagsterEventType.RUN_SUCCESS), limit=10
+        ),
+        "check partitions": sorted(
+            log.get_asset_check_partition_info([CHECK]), key=lambda info: info.partition_key or ""
+        ),
+        "checks": {
+            key: [_comparable(record) for record in records]
+            for key, records in {
+                "history": log.get_asset_check_execution_history(CHECK, limit=100),
+                "one partition": log.get_asset_check_execution_history(
+                    CHECK, limit=5, partition_filter=PartitionKeyFilter(key="FR|2025-01-03")
+                ),
+                "latest": log.get_latest_asset_check_execution_by_key([CHECK]).values(),
+            }.items()
+        },
+    }
+    for key in (RAW, MART):
+        some = dg.AssetRecordsFilter(key, asset_partitions=["FR|2025-01-02", "DE|2025-01-04"])
+        found[key.to_user_string()] = {
+            "entry": [record.asset_entry for record in log.get_asset_records([key])],
+            "materialized": log.get_materialized_partitions(key),
+            "of partitions": log.fetch_materializations(some, limit=9),
+            "oldest first, in pages": list(
+                _pages(partial(log.fetch_materializations, key, 5, ascending=True))
+            ),
+            "observations": log.fetch_observations(key, limit=99),
+            "planned": instance.fetch_planned_materializations(key, limit=99),
+            "latest planned": log.get_latest_planned_materialization_info(key, "CN|2025-01-02"),
+            "never materialized": (
+                log.get_latest_asset_partition_materialization_attempts_without_materializations(
+                    key
+                )
+            ),
+            "tags": sorted(map(str, log.get_event_tags_for_asset(key))),
+            "ids": {
+                kind: log.get_latest_storage_id_by_partition(key, kind)
+                for kind in (MATERIALIZATION, OBSERVATION, PLANNED)
+            },
+            "tags by partition": log.get_latest_tags_by_partition(
+                key, MATERIALIZATION, ["dagster/data_version", "dagster/partition/country"]
+            ),
+            "summaries": log.get_asset_event_summary_records(MATERIALIZATION, asset_key=key),
+        }
+    return found
+
+
+def _pages(fetch: Callable[..., Any]) -> Iterator[Any]:
+    cursor, has_more = None, True
+    while has_more:
+        page = fetch(cursor=cursor)
+        yield page.records
+        cursor, has_more = page.cursor, page.has_more
+
+
+def _comparable(record: Any) -> Any:
+    """Without the time of writing, and without the one thing we leave out on purpose."""
+    event = record.event
+    planned = event.dagster_event.event_specific_data
+    if isinstance(planned, AssetCheckEvaluationPlanned):
+        planned = AssetCheckEvaluationPlanned(
+            asset_key=planned.asset_key, check_name=planned.check_name
+        )
+        dagster_event = event.dagster_event._replace(event_specific_data=planned)
+        event = event._replace(dagster_event=dagster_event)
+    return record._replace(create_timestamp=0.0, event=event)
+
+
+def in_batches(log: Sequence[dg.EventLogEntry], size: int) -> Iterator[Sequence[dg.EventLogEntry]]:
+    return (log[start : start + size] for start in range(0, len(log), size))
+
+
+def store_in_both(
+    stock: dg.DagsterInstance, batched: dg.DagsterInstance, recorded: Recorded, size: int = 1000
+) -> None:
+    for instance in (stock, batched):
+        instance.run_storage.add_run(recorded.run)
+    for event in recorded.log:
+        stock.event_log_storage.store_event(event)
+    for batch in in_batches(recorded.log, size):
+        batched.event_log_storage.store_event_batch(batch)
+
+
+def materialization(run_id: str, partition: str, asset: str = "raw") -> dg.EventLogEntry:
+    return dg.EventLogEntry(  # type: ignore[no-untyped-call]
+        error_info=None,
+        level="debug",
+        user_message="",
+        run_id=run_id,
+        timestamp=time.time(),
+        step_key=asset,
+        job_name="job",
+        dagster_event=dg.DagsterEvent(
+            event_type_value=MATERIALIZATION.value,
+            job_name="job",
+            step_key=asset,
+            event_specific_data=StepMaterializationData(
+                dg.AssetMaterialization(
+                    asset, partition=partition, tags={"dagster/data_version": partition}
+                )
+            ),
+        ),
+    )
+
+
+def partitions_in_log(log: EventLogStorage, run_id: str) -> Counter[str | None]:
+    entries = log.get_logs_for_run(run_id, of_type=MATERIALIZATION)
+    return Counter(entry.get_dagster_event().partition for entry in entries)
+
+
+def partitions_in_index(log: EventLogStorage, asset: str = "raw") -> Counter[str | None]:
+    records = log.fetch_materializations(dg.AssetKey(asset), limit=9999).records
+    return Counter(record.partition_key for record in records)
+
+
+@contextmanager
+def counted_commits() -> Iterator[Counter[str]]:
+    commits: Counter[str] = Counter()
+
+    def count(connection: sa.Connection) -> None:
+        commits[Path(str(connection.engine.url.database)).stem] += 1
+
+    sa.event.listen(sa.Engine, "commit", count)
+    try:
+        yield commits
+    finally:
+        sa.event.remove(sa.Engine, "commit", count)
+
+
+class TestSameAnswers:
+    @pytest.mark.parametrize("size", [1000, 7], ids=["one batch", "many batches"])
+    def test_after_a_run(
+        self,
+        stock: dg.DagsterInstance,
+        batched: dg.DagsterInstance,
+        recorded: Recorded,
+        size: int,
+    ) -> None:
+        store_in_both(stock, batched, recorded, size)
+        expected = answers(stock, recorded.run.run_id)
+        assert answers(batched, recorded.run.run_id) == expected
+        # The questions are worth asking: each has something to answer.
+        assert len(expected["raw"]["materialized"]) == 12
+        assert len(expected["raw"]["observations"].records) == 4
+        assert len(expected["checks"]["history"]) == 12
+        assert expected["run stats"].materializations == 24
+
+    def test_after_wiping_an_asset_and_deleting_the_run(
+        self, stock: dg.DagsterInstance, batched: dg.DagsterInstance, recorded: Recorded
+    ) -> None:
+        store_in_both(stock, batched, recorded)
+        run_id = recorded.run.run_id
+        for instance in (stock, batched):
+            instance.wipe_assets([MART])
+        expected = answers(stock, run_id)
+        assert answers(batched, run_id) == expected
+        assert expected["asset keys"] == [RAW]
+        for instance in (stock, batched):
+            instance.delete_run(run_id)
+        expected = answers(stock, run_id)
+        assert answers(batched, run_id) == expected
+        assert expected["run log"] == expected["raw"]["tags"] == []
+
+    def test_each_storage_reads_and_continues_what_the_other_wrote(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        runs = ["one", "two", "three"]
+        for run_id, config in zip(runs, [STOCK, BATCHED, STOCK], strict=True):
+            with make_instance(tmp_path, config, monkeypatch) as instance:
+                log = instance.event_log_storage
+                log.store_event_batch([materialization(run_id, f"{run_id}-{i}") for i in range(3)])
+        assert partitions_in_index(log) == Counter(f"{run}-{i}" for run in runs for i in range(3))
+        assert partitions_in_log(log, "two") == Counter(f"two-{i}" for i in range(3))
+
+
+class TestTransactions:
+    def test_a_batch_commits_each_database_once(self, batched: dg.DagsterInstance) -> None:
+        log = batched.event_log_storage
+        log.store_event(materialization("run", "first"))  # creates the database of the run
+        with counted_commits() as commits:
+            log.store_event_batch([materialization("run", str(number)) for number in range(500)])
+        assert commits == {"run": 1, "index": 1}
+
+    def test_a_batch_of_several_runs_goes_to_the_database_of_each(
+        self, batched: dg.DagsterInstance
+    ) -> None:
+        log = batched.event_log_storage
+        log.store_event_batch([materialization(run, f"of {run}") for run in ("x", "y", "x")])
+        assert partitions_in_log(log, "x") == {"of x": 2}
+        assert partitions_in_log(log, "y") == {"of y": 1}
+        assert partitions_in_index(log) == {"of x": 2, "of y": 1}
+
+    def test_the_announcement_of_a_check_does_not_grow_with_the_square_of_its_partitions(
+        self, batched: dg.DagsterInstance
+    ) -> None:
+        keys = PARTITIONS.get_partition_keys()
+        planned = dg.EventLogEntry(  # type: ignore[no-untyped-call]
+            error_info=None,
+            level="debug",
+            user_message="",
+            run_id="run",
+            timestamp=time.time(),
+            dagster_event=dg.DagsterEvent(
+                event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
+                job_name="job",
+                event_specific_data=AssetCheckEvaluationPlanned(
+                    asset_key=RAW,
+                    check_name="schema",
+                    partitions_subset=DefaultPartitionsSubset(set(keys)),
+                ),
+            ),
+        )
+        log = batched.event_log_storage
+        log.store_event_batch([planned])
+        assert isinstance(log, BatchedSqliteEventLogStorage)
+        with sqlite3.connect(log.path_for_shard("index")) as index:
+            (size,) = index.execute(
+                "select sum(length(evaluation_event)) from asset_check_executions"
+            ).fetchone()
+        assert len(log.get_asset_check_partition_info([CHECK])) == len(keys) == 1095
+        assert size < 1000 * len(keys)
+        assert log.get_logs_for_run("run") == [planned]
+
+
+class TestFailures:
+    """A batch is stored or it is not; Dagster repeats a failed one event by event."""
+
+    def report(self, instance: dg.DagsterInstance, partitions: Sequence[str]) -> None:
+        """Hand in events the way a run does."""
+        for number, partition in enumerate(partitions, start=1):
+            instance.report_dagster_event(
+                materialization("run", partition).get_dagster_event(),
+                run_id="run",
+                batch_metadata=DagsterEventBatchMetadata("batch", number == len(partitions)),
+            )
+
+    @pytest.mark.parametrize(
+        "method", ["run_connection", "_store_asset_event_tags", "_store_asset_event"]
+    )
+    def test_no_event_is_lost_or_doubled_when_a_statement_fails(
+        self, batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        log = batched.event_log_storage
+        working = getattr(log, method)
+        failures = iter([sa.exc.OperationalError("insert", {}, Exception("database is locked"))])
+
+        def fail_once(*args: Any) -> Any:
+            for failure in failures:
+                raise failure
+            return working(*args)
+
+        monkeypatch.setattr(log, method, fail_once)
+        self.report(batched, ["a", "b", "c"])
+        assert next(failures, None) is None, "the fault was never met"
+        assert partitions_in_log(log, "run") == {"a": 1, "b": 1, "c": 1}
+        assert partitions_in_index(log) == {"a": 1, "b": 1, "c": 1}
+        assert len(log.get_event_tags_for_asset(RAW)) == 3
+
+    def test_no_event_is_lost_or_doubled_when_a_commit_fails(
+        self, batched: dg.DagsterInstance
+    ) -> None:
+        log = batched.event_log_storage
+        log.store_event(materialization("run", "first"))
+        failures = iter([sa.exc.OperationalError("commit", {}, Exception("disk I/O error"))])
+
+        def fail_once(connection: sa.Connection) -> None:
+            if str(connection.engine.url.database).endswith("run.db"):
+                for failure in failures:
+                    raise failure
+
+        sa.event.listen(sa.Engine, "commit", fail_once)
+        try:
+            self.report(batched, ["a", "b"])
+        finally:
+            sa.event.remove(sa.Engine, "commit", fail_once)
+        assert next(failures, None) is None, "the fault was never met"
+        assert partitions_in_log(log, "run") == {"first": 1, "a": 1, "b": 1}
+        assert partitions_in_index(log) == {"first": 1, "a": 1, "b": 1}
+
+    def test_an_interrupt_leaves_nothing_and_the_storage_usable(
+        self, batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = batched.event_log_storage
+
+        def interrupt(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(log, "_store_asset_event", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                self.report(batched, ["a", "b"])
+        assert partitions_in_log(log, "run") == partitions_in_index(log) == {}
+        self.report(batched, ["c", "d"])
+        assert partitions_in_log(log, "run") == partitions_in_index(log) == {"c": 1, "d": 1}
+
+    def test_a_dagster_without_the_lock_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(SqliteEventLogStorage, "__init__", lambda *_, **__: None, raising=True)
+        with pytest.raises(NotImplementedError, match="_db_lock"):
+            BatchedSqliteEventLogStorage(str(tmp_path))
+
+
+def store_batches(base_dir: str, writer: str, batches: int, size: int) -> None:
+    """What one process of several does; fails if a single batch cannot be stored at once."""
+    log = BatchedSqliteEventLogStorage(base_dir)
+    for batch in range(batches):
+        log.store_event_batch(
+            [materialization(writer, f"{writer}-{batch}-{number}") for number in range(size)]
+        )
+
+
+class TestConcurrency:
+    def test_processes_store_batches_in_one_index(self, tmp_path: Path) -> None:
+        log = BatchedSqliteEventLogStorage(str(tmp_path))
+        writers = ["one", "two"]
+        expected = {f"{w}-{b}-{n}" for w in writers for b in range(8) for n in range(100)}
+        processes = [
+            get_context("spawn").Process(target=store_batches, args=(str(tmp_path), w, 8, 100))
+            for w in writers
+        ]
+        for process in processes:
+            process.start()
+        while any(process.is_alive() for process in processes):
+            partitions_in_index(log)  # a reader in between must not disturb
+            time.sleep(0.05)
+        assert [process.exitcode for process in processes] == [0, 0]
+        assert partitions_in_index(log) == dict.fromkeys(expected, 1)
+        assert set(partitions_in_log(log, "two").values()) == {1}
+        # Within a batch ids are consecutive: nobody wrote in between.
+        ids = log.get_latest_storage_id_by_partition(RAW, MATERIALIZATION)
+        batch = [ids[f"one-7-{number}"] for number in range(100)]
+        assert batch == list(range(batch[0], batch[0] + 100))
+
+    def test_threads_share_one_storage(self, batched: dg.DagsterInstance) -> None:
+        log = batched.event_log_storage
+
+        def store(thread: int) -> None:
+            for batch in range(5):
+                names = [f"{thread}-{batch}-{number}" for number in range(20)]
+                log.store_event_batch([materialization(f"run{thread % 2}", n) for n in names])
+                assert partitions_in_index(log)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(store, range(4)))
+        assert set(partitions_in_index(log).values()) == {1}
+        assert sum(partitions_in_index(log).values()) == 400
+
+    def test_a_watcher_sees_every_event_of_a_batch_once(self, batched: dg.DagsterInstance) -> None:
+        log = batched.event_log_storage
+        seen: list[str | None] = []
+        complete = threading.Event()
+
+        def note(event: dg.EventLogEntry, _cursor: str) -> None:
+            seen.append(event.get_dagster_event().partition)
+            if len(seen) == 50:
+                complete.set()
+
+        log.store_event(materialization("run", "before"))
+        log.watch("run", log.get_records_for_run("run").cursor, note)
+        names = [str(number) for number in range(50)]
+        log.store_event_batch([materialization("run", name) for name in names])
+        assert complete.wait(timeout=10)
+        log.end_watch("run", note)
+        assert seen == names
+
+
+class TestConfiguration:
+    def test_the_section_storage_of_dagster_yaml_uses_the_stock_directories(
+        self, tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with make_instance(tmp_path, BATCHED, monkeypatch) as instance:
+            assert isinstance(instance.event_log_storage, BatchedSqliteEventLogStorage)
+        files, stock_files = (
+            {path.relative_to(home) for path in home.rglob("*.db")}
+            for home in (tmp_path, empty_home)
+        )
+        assert files == stock_files
+
+    def test_the_section_event_log_storage_of_dagster_yaml(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("EVENT_LOG_DIR", str(tmp_path / "events"))
+        with make_instance(tmp_path, LEGACY_SECTION, monkeypatch) as instance:
+            assert isinstance(instance.event_log_storage, BatchedSqliteEventLogStorage)
+            assert (tmp_path / "events" / "index.db").exists()
+
+    def test_processes_of_runs_get_the_same_storage(self, batched: dg.DagsterInstance) -> None:
+        with dg.DagsterInstance.from_ref(batched.get_ref()) as in_other_process:
+            assert isinstance(in_other_process.event_log_storage, BatchedSqliteEventLogStorage)
+
+    def test_a_run_announces_and_records_its_partitions_in_batches(
+        self, batched: dg.DagsterInstance
+    ) -> None:
+        with counted_commits() as commits:
+            result = dg.materialize([mart], instance=batched, tags=RANGE)
+        assert len(batched.get_materialized_partitions(MART)) == 12
+        assert len(batched.fetch_planned_materializations(MART, limit=99).records) == 12
+        # 24 events, of which the 12 announced and the 12 recorded are a batch each.
+        assert commits[result.run_id] < 24
+        with counted_commits() as commits, pytest.MonkeyPatch.context() as patch:
+            patch.delenv("DAGSTER_EVENT_BATCH_SIZE")
+            result = dg.materialize([mart], instance=batched, tags=RANGE)
+        assert commits[result.run_id] > 24
