@@ -1,5 +1,6 @@
 """Entry point: Dagster loads `defs`; tests and the CLI call `build_platform` with settings."""
 
+import warnings
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -47,6 +48,9 @@ def build_platform(
     Args:
         resources: replace those of the environment, for tests.
     """
+    # Multi-dimensional partition mappings are marked beta since 2023 and are what this project
+    # rests on; one warning per mapping would drown everything else in every process's log.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     resources = resources or resources_for(settings)
     registry = load_countries(settings.countries_file)
     contracts = load_contracts(settings.contracts_paths)

@@ -117,11 +117,32 @@ def rectangles(partitions: Iterable[Partition], order: Collection[str]) -> list[
     """Cover any set of partitions exactly with few disjoint ranges.
 
     Dagster's own conversion yields a range per country or per day; a run start costs seconds, so
-    whole blocks of neighbouring countries x days are worth finding.
+    blocks of neighbouring countries x days are worth finding. Of two ways the one with fewer ranges
+    is taken; at a tie the one that keeps a country's days together.
     """
     ranked = list(order)
+    keys = set(partitions)
+    return min(_by_country(keys, ranked), _by_day(keys, ranked), key=len)
+
+
+def _by_country(keys: set[Partition], ranked: list[str]) -> list[Slices]:
+    """A country's contiguous days are one range; neighbours with the same days share it."""
+    spans: dict[tuple[int, int], set[int]] = {}
+    for number, country in enumerate(ranked):
+        days = {key.day.toordinal() for key in keys if key.country == country}
+        for span in _contiguous(days):
+            spans.setdefault(span, set()).add(number)
+    return [
+        Slices(tuple(ranked[lo : hi + 1]), date.fromordinal(first), date.fromordinal(last))
+        for (first, last), numbers in sorted(spans.items())
+        for lo, hi in _contiguous(numbers)
+    ]
+
+
+def _by_day(keys: set[Partition], ranked: list[str]) -> list[Slices]:
+    """Sweep over the days; a block of countries grows while the next day has the same block."""
     by_day: dict[date, set[int]] = {}
-    for key in partitions:
+    for key in keys:
         by_day.setdefault(key.day, set()).add(ranked.index(key.country))
     done: list[tuple[date, int, int, date]] = []
     growing: dict[tuple[int, int], tuple[date, date]] = {}

@@ -464,36 +464,40 @@ class TestFailures:
             BatchedSqliteEventLogStorage(str(tmp_path))
 
 
-def store_batches(base_dir: str, writer: str, batches: int, size: int) -> None:
-    """What one process of several does; fails if a single batch cannot be stored at once."""
+def store_batches(base_dir: str, writer: str, batches: int) -> None:
+    """What each of several processes does. Fails when a batch cannot be stored at once."""
     log = BatchedSqliteEventLogStorage(base_dir)
     for batch in range(batches):
         log.store_event_batch(
-            [materialization(writer, f"{writer}-{batch}-{number}") for number in range(size)]
+            [materialization(writer, f"{writer}-{batch}-{number}") for number in range(100)]
         )
 
 
 class TestConcurrency:
     def test_processes_store_batches_in_one_index(self, tmp_path: Path) -> None:
         log = BatchedSqliteEventLogStorage(str(tmp_path))
-        writers = ["one", "two"]
-        expected = {f"{w}-{b}-{n}" for w in writers for b in range(8) for n in range(100)}
-        processes = [
-            get_context("spawn").Process(target=store_batches, args=(str(tmp_path), w, 8, 100))
-            for w in writers
-        ]
-        for process in processes:
-            process.start()
-        while any(process.is_alive() for process in processes):
-            partitions_in_index(log)  # a reader in between must not disturb
-            time.sleep(0.05)
-        assert [process.exitcode for process in processes] == [0, 0]
+        other = get_context("spawn").Process(target=store_batches, args=(str(tmp_path), "two", 40))
+        other.start()
+        while not partitions_in_index(log):
+            assert other.is_alive()
+            time.sleep(0.02)
+        store_batches(str(tmp_path), "one", 20)
+        assert other.is_alive(), "the processes did not overlap, give the other one more to do"
+        other.join(timeout=60)
+        assert other.exitcode == 0
+        expected = {
+            f"{writer}-{batch}-{number}"
+            for writer, batches in (("one", 20), ("two", 40))
+            for batch in range(batches)
+            for number in range(100)
+        }
         assert partitions_in_index(log) == dict.fromkeys(expected, 1)
         assert set(partitions_in_log(log, "two").values()) == {1}
-        # Within a batch ids are consecutive: nobody wrote in between.
+        # The ids of a batch are consecutive: nobody wrote in between.
         ids = log.get_latest_storage_id_by_partition(RAW, MATERIALIZATION)
-        batch = [ids[f"one-7-{number}"] for number in range(100)]
-        assert batch == list(range(batch[0], batch[0] + 100))
+        for batch in range(20):
+            of_batch = [ids[f"one-{batch}-{number}"] for number in range(100)]
+            assert of_batch == list(range(of_batch[0], of_batch[0] + 100))
 
     def test_threads_share_one_storage(self, batched: dg.DagsterInstance) -> None:
         log = batched.event_log_storage

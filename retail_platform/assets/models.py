@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,17 @@ class Model:
 def models_of(
     specs: Sequence[dg.AssetSpec], manifest: Mapping[str, Any]
 ) -> dict[dg.AssetKey, Model]:
-    """Models behind asset specs."""
+    """Models behind asset specs, inputs before what is made of them."""
+    unique_ids = {spec.metadata["dagster_dbt/unique_id"]: spec for spec in specs}
+    parents = {
+        unique_id: [
+            p for p in manifest["nodes"][unique_id]["depends_on"]["nodes"] if p in unique_ids
+        ]
+        for unique_id in unique_ids
+    }
     found = {}
-    for spec in specs:
-        unique_id = spec.metadata["dagster_dbt/unique_id"]
+    for unique_id in TopologicalSorter(parents).static_order():
+        spec = unique_ids[unique_id]
         node = manifest["nodes"][unique_id]
         found[spec.key] = Model(
             key=spec.key,

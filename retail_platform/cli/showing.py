@@ -115,7 +115,7 @@ def _compare(settings: Settings, made: GeneratedManifest, outcome: Outcome) -> D
 def _wrong_totals(published: duckdb.DuckDBPyConnection, made: GeneratedManifest) -> list[str]:
     """Days whose store sales in local currency differ from the generator's books."""
     found = pl.from_arrow(
-        published.execute(
+        published.sql(
             "select country, business_date, currency_code as currency, "
             "cast(sum(net_sales_local) as decimal(18, 2)) as found from marts.rpt_daily_sales "
             "where channel = 'store' group by all"

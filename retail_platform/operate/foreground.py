@@ -193,6 +193,7 @@ class ForegroundRunner:
             instance=self._instance,
             asset_selection=selection,
             tags={**request.tags, FOREGROUND_TAG: str(os.getpid())},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
         failed = tuple(
