@@ -12,7 +12,7 @@ from retail_platform.assets.business_day import build_business_day_assets
 from retail_platform.assets.specs import ModelTranslator, external_specs, model_specs
 from retail_platform.automation.arrivals import ArrivalDesk, build_inbox_sensor
 from retail_platform.automation.range_sensor import RangeAutomationSensor, RunOrder
-from retail_platform.automation.schedules import build_daily_schedule
+from retail_platform.automation.schedules import build_nightly_schedule
 from retail_platform.contract import FeedContract, load_contracts
 from retail_platform.countries import CountryRegistry, load_countries
 from retail_platform.partitions import Partitioning, Scope
@@ -64,10 +64,9 @@ def build_platform(
     assets: list[dg.AssetsDefinition] = []
     models_of_feed: dict[str, list[dg.AssetKey]] = {}
     for scope in (Scope.GLOBAL, Scope.COUNTRY):
-        of_scope = {n: c for n, c in contracts.items() if c.scope is scope}
         batch_models = model_specs(manifest, translator, "batch_day", scope)
         batch = build_batch_day_assets(
-            scope, of_scope, registry, partitioning, batch_models, manifest, first_day
+            scope, contracts, registry, partitioning, batch_models, manifest, first_day
         )
         assets.append(batch)
         for spec in batch_models[0]:
@@ -120,7 +119,7 @@ def _definitions(
         assets=[*external_specs(contracts, partitioning), *assets],
         jobs=list(jobs.values()),
         sensors=[
-            build_inbox_sensor(desk, dg.AssetSelection.groups("feeds", "raw", "staging")),
+            build_inbox_sensor(desk, jobs),
             RangeAutomationSensor(
                 "range_automation_sensor",
                 run_order=run_order,
@@ -130,7 +129,7 @@ def _definitions(
                 description="Runs what has newer inputs, as ranges of country x day.",
             ),
         ],
-        schedules=[build_daily_schedule(partitioning, {s: job.name for s, job in jobs.items()})],
+        schedules=[build_nightly_schedule(scope, partitioning, job) for scope, job in jobs.items()],
         resources=resources,
         executor=dg.in_process_executor,
     )

@@ -4,18 +4,24 @@ One real run is recorded with the stock storage; its events are then stored agai
 the stock storage and in batches in ours, and both are asked the same questions.
 """
 
+import itertools
+import os
+import socket
 import sqlite3
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from shutil import copytree
+from shutil import chown, copytree, which
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import dagster as dg
@@ -180,10 +186,12 @@ def answers(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
     }
     for key in (RAW, MART):
         some = dg.AssetRecordsFilter(key, asset_partitions=["FR|2025-01-02", "DE|2025-01-04"])
+        newer = dg.AssetRecordsFilter(key, after_storage_id=40, before_storage_id=80)
         found[key.to_user_string()] = {
             "entry": [record.asset_entry for record in log.get_asset_records([key])],
             "materialized": log.get_materialized_partitions(key),
             "of partitions": log.fetch_materializations(some, limit=9),
+            "since last time": log.fetch_materializations(newer, limit=99, ascending=True),
             "oldest first, in pages": list(
                 _pages(partial(log.fetch_materializations, key, 5, ascending=True))
             ),
@@ -244,22 +252,22 @@ def store_in_both(
         batched.event_log_storage.store_event_batch(batch)
 
 
-def materialization(run_id: str, partition: str, asset: str = "raw") -> dg.EventLogEntry:
+def materialization(run_id: str, partition: str) -> dg.EventLogEntry:
     return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None,
         level="debug",
         user_message="",
         run_id=run_id,
         timestamp=time.time(),
-        step_key=asset,
+        step_key="raw",
         job_name="job",
         dagster_event=dg.DagsterEvent(
             event_type_value=MATERIALIZATION.value,
             job_name="job",
-            step_key=asset,
+            step_key="raw",
             event_specific_data=StepMaterializationData(
                 dg.AssetMaterialization(
-                    asset, partition=partition, tags={"dagster/data_version": partition}
+                    RAW, partition=partition, tags={"dagster/data_version": partition}
                 )
             ),
         ),
@@ -271,9 +279,9 @@ def partitions_in_log(log: EventLogStorage, run_id: str) -> Counter[str | None]:
     return Counter(entry.get_dagster_event().partition for entry in entries)
 
 
-def partitions_in_index(log: EventLogStorage, asset: str = "raw") -> Counter[str | None]:
-    records = log.fetch_materializations(dg.AssetKey(asset), limit=9999).records
-    return Counter(record.partition_key for record in records)
+def partitions_in_index(log: EventLogStorage) -> Counter[str | None]:
+    records = log.get_asset_event_summary_records(MATERIALIZATION, asset_key=RAW)
+    return Counter(record.partition for record in records)
 
 
 @contextmanager
@@ -304,6 +312,7 @@ class TestSameAnswers:
         assert answers(batched, recorded.run.run_id) == expected
         # The questions are worth asking: each has something to answer.
         assert len(expected["raw"]["materialized"]) == 12
+        assert 0 < len(expected["raw"]["since last time"].records) < 12
         assert len(expected["raw"]["observations"].records) == 4
         assert len(expected["checks"]["history"]) == 12
         assert expected["run stats"].materializations == 24
@@ -464,35 +473,41 @@ class TestFailures:
             BatchedSqliteEventLogStorage(str(tmp_path))
 
 
-def store_batches(base_dir: str, writer: str, batches: int) -> None:
+def store_batches(base_dir: str, writer: str, go_on: Callable[[int], bool]) -> None:
     """What each of several processes does. Fails when a batch cannot be stored at once."""
     log = BatchedSqliteEventLogStorage(base_dir)
-    for batch in range(batches):
+    for batch in itertools.takewhile(go_on, itertools.count()):
         log.store_event_batch(
             [materialization(writer, f"{writer}-{batch}-{number}") for number in range(100)]
         )
 
 
+def store_batches_until(base_dir: str, writer: str, stop: Event) -> None:
+    store_batches(base_dir, writer, lambda _: not stop.is_set())
+
+
 class TestConcurrency:
     def test_processes_store_batches_in_one_index(self, tmp_path: Path) -> None:
         log = BatchedSqliteEventLogStorage(str(tmp_path))
-        other = get_context("spawn").Process(target=store_batches, args=(str(tmp_path), "two", 40))
+        processes = get_context("spawn")
+        stop = processes.Event()
+        other = processes.Process(
+            target=store_batches_until, args=(str(tmp_path), "two", stop), daemon=True
+        )
         other.start()
-        while not partitions_in_index(log):
-            assert other.is_alive()
-            time.sleep(0.02)
-        store_batches(str(tmp_path), "one", 20)
-        assert other.is_alive(), "the processes did not overlap, give the other one more to do"
-        other.join(timeout=60)
+        try:
+            while not partitions_in_index(log):
+                assert other.is_alive()
+                time.sleep(0.02)
+            store_batches(str(tmp_path), "one", lambda batch: batch < 20)
+        finally:
+            stop.set()
+            other.join(timeout=60)
         assert other.exitcode == 0
-        expected = {
-            f"{writer}-{batch}-{number}"
-            for writer, batches in (("one", 20), ("two", 40))
-            for batch in range(batches)
-            for number in range(100)
-        }
-        assert partitions_in_index(log) == dict.fromkeys(expected, 1)
-        assert set(partitions_in_log(log, "two").values()) == {1}
+        ours, theirs = partitions_in_log(log, "one"), partitions_in_log(log, "two")
+        assert ours == {f"one-{b}-{n}": 1 for b in range(20) for n in range(100)}
+        assert set(theirs.values()) == {1}
+        assert partitions_in_index(log) == ours + theirs
         # The ids of a batch are consecutive: nobody wrote in between.
         ids = log.get_latest_storage_id_by_partition(RAW, MATERIALIZATION)
         for batch in range(20):
@@ -569,3 +584,122 @@ class TestConfiguration:
             patch.delenv("DAGSTER_EVENT_BATCH_SIZE")
             result = dg.materialize([mart], instance=batched, tags=RANGE)
         assert commits[result.run_id] > 24
+
+
+POSTGRES = """
+storage:
+  postgres:
+    postgres_url: {env: DAGSTER_POSTGRES_URL}
+"""
+BATCHED_POSTGRES = """
+storage:
+  custom:
+    module: retail_platform.event_log_postgres
+    class: BatchedPostgresStorage
+    config:
+      postgres_url: {env: DAGSTER_POSTGRES_URL}
+"""
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[str]:
+    """A server on the loopback interface, gone afterwards; its URL without a database."""
+    pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
+    # Debian keeps the programs of the server out of PATH.
+    debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    path = os.pathsep.join([os.environ["PATH"], *debian])
+    initdb, pg_ctl = which("initdb", path=path), which("pg_ctl", path=path)
+    if initdb is None or pg_ctl is None:
+        pytest.skip("no PostgreSQL server found (Debian: apt-get install postgresql)")
+    # The server refuses to run as root.
+    user = "postgres" if os.geteuid() == 0 else None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with TemporaryDirectory(prefix="postgres") as directory:
+        if user:
+            chown(directory, user)
+        data, log = f"{directory}/data", f"{directory}/log"
+        options = f"-h 127.0.0.1 -p {port} -k {directory} -c fsync=off"
+        run = partial(subprocess.run, check=True, capture_output=True, user=user, cwd=directory)
+        run([initdb, "-D", data, "-A", "trust", "-U", "dagster", "--no-sync"])
+        run([pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"])
+        try:
+            yield f"postgresql+psycopg2://dagster@127.0.0.1:{port}/"
+        finally:
+            run([pg_ctl, "-D", data, "-m", "immediate", "-w", "stop"])
+
+
+@pytest.fixture
+def make_postgres_instance(
+    postgres_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str, str], dg.DagsterInstance]]:
+    """Makes an instance with the given name and configuration on a database of its own."""
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000")
+    engine = sa.create_engine(f"{postgres_server}postgres", isolation_level="AUTOCOMMIT")
+
+    def make(name: str, config: str) -> dg.DagsterInstance:
+        database = f"{name}_{tmp_path.name}"[:60]
+        with engine.connect() as connection:
+            connection.execute(sa.text(f'CREATE DATABASE "{database}"'))
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", postgres_server + database)
+        (tmp_path / name).mkdir()
+        return instances.enter_context(make_instance(tmp_path / name, config, monkeypatch))
+
+    with ExitStack() as instances:
+        yield make
+    engine.dispose()
+
+
+MakeInstance = Callable[[str, str], dg.DagsterInstance]
+
+
+class TestPostgres:
+    def test_same_answers(self, make_postgres_instance: MakeInstance, recorded: Recorded) -> None:
+        stock = make_postgres_instance("stock", POSTGRES)
+        batched = make_postgres_instance("batched", BATCHED_POSTGRES)
+        store_in_both(stock, batched, recorded, size=50)
+        run_id = recorded.run.run_id
+        assert answers(batched, run_id) == answers(stock, run_id)
+
+    def test_no_event_is_lost_or_doubled_when_a_statement_fails(
+        self, make_postgres_instance: MakeInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        instance = make_postgres_instance("batched", BATCHED_POSTGRES)
+        TestFailures().test_no_event_is_lost_or_doubled_when_a_statement_fails(
+            instance, monkeypatch, "_store_asset_event"
+        )
+
+    def test_a_batch_is_visible_before_later_events(
+        self, make_postgres_instance: MakeInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Otherwise a sensor that has seen the later event never sees the batch."""
+        log = make_postgres_instance("batched", BATCHED_POSTGRES).event_log_storage
+        store_tags = log._store_asset_event_tags  # type: ignore[attr-defined]
+        inserted, in_batch = threading.Event(), {"a", "b"}
+
+        def slow(connection: Any, events: Sequence[dg.EventLogEntry], ids: Sequence[int]) -> None:
+            if len(events) == len(in_batch):
+                inserted.set()
+                time.sleep(0.5)
+            store_tags(connection, events, ids)
+
+        monkeypatch.setattr(log, "_store_asset_event_tags", slow)
+        with ThreadPoolExecutor(1) as other:
+            batch = other.submit(
+                log.store_event_batch, [materialization("run", name) for name in sorted(in_batch)]
+            )
+            assert inserted.wait(timeout=10)
+            log.store_event(materialization("run", "later"))
+            assert set(partitions_in_index(log)) == {*in_batch, "later"}
+            batch.result()
+
+    def test_the_plain_scheme_of_a_url_works(
+        self, make_postgres_instance: MakeInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_postgres_instance("batched", BATCHED_POSTGRES)
+        url = os.environ["DAGSTER_POSTGRES_URL"].replace("+psycopg2", "")
+        assert url.startswith("postgresql://")
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", url)
+        with dg.DagsterInstance.from_config(os.environ["DAGSTER_HOME"]) as instance:
+            assert instance.all_asset_keys() == []

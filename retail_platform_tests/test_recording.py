@@ -50,10 +50,10 @@ def materializations(context: dg.AssetExecutionContext) -> Iterator[dg.AssetMate
         yield dg.AssetMaterialization(RAW, partition=key, metadata={"rows": number})
 
 
-def make_asset(body: Body, *, blocking: bool = True, checked: bool = False) -> dg.AssetsDefinition:
+def make_asset(body: Body, *, checked: bool = False) -> dg.AssetsDefinition:
     """The assets raw and other, made by one op."""
     specs = [dg.AssetSpec(key, partitions_def=PARTITIONS, skippable=True) for key in (RAW, OTHER)]
-    checks = [dg.AssetCheckSpec("schema", asset=RAW, partitions_def=PARTITIONS, blocking=blocking)]
+    checks = [dg.AssetCheckSpec("schema", asset=RAW, partitions_def=PARTITIONS, blocking=True)]
 
     @dg.multi_asset(
         name="load",
@@ -294,11 +294,18 @@ class TestCheckEvaluations:
         expected = {key: "FAILED" if key == BAD else "SUCCEEDED" for key in KEYS}
         assert self.statuses(instance) == expected
 
-    def test_a_warning_does_not_fail_the_run(self, instance: dg.DagsterInstance) -> None:
-        asset = make_asset(
-            lambda context: self.load_and_check(context, dg.AssetCheckSeverity.WARN), checked=True
-        )
-        assert run(instance, asset).success
+    def test_a_warning_is_recorded_in_the_batch_and_does_not_fail_the_run(
+        self, instance: dg.DagsterInstance
+    ) -> None:
+        yielded = []
+
+        def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            for event in self.load_and_check(context, dg.AssetCheckSeverity.WARN):
+                yielded.append(type(event))
+                yield event
+
+        assert run(instance, make_asset(body, checked=True)).success
+        assert yielded == [dg.Output]
         assert self.statuses(instance)[BAD] == "FAILED"
 
     def test_only_partitions_that_passed_are_requested_downstream(
@@ -373,7 +380,7 @@ def test_a_run_in_processes_of_its_own(instance: dg.DagsterInstance, tmp_path: P
     module = tmp_path / "definitions.py"
     module.write_text(DEFINITIONS)
     tags = ", ".join(f'"{name}": "{value}"' for name, value in RANGE.items())
-    root = Path(recording.__file__).parents[2]
+    root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "dagster", "job", "execute", "-f", str(module)]
     subprocess.run(
         [*command, "-j", "load_job", "--tags", f"{{{tags}}}"],

@@ -67,24 +67,25 @@ def build_batch_day_assets(
     """One definition for all batch-day assets of a scope.
 
     Args:
-        contracts: feeds of this scope.
+        contracts: feeds of the installation; assets are made of those of this scope.
         models: specs of the batch-day dbt models of this scope and of their tests.
         first_day: first day partition.
     """
     model_specs, model_checks = models
+    of_scope = {name: c for name, c in contracts.items() if c.scope is scope}
     by_key = models_of(model_specs, manifest)
     feeds_of_model = {key: _feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
 
     @dg.multi_asset(
         name=f"batch_day_{scope.value}",
         specs=[
-            *(feed_spec(c, partitioning) for c in contracts.values()),
-            *(raw_spec(c, partitioning, "duckdb") for c in contracts.values()),
+            *(feed_spec(c, partitioning) for c in of_scope.values()),
+            *(raw_spec(c, partitioning, "duckdb") for c in of_scope.values()),
             *model_specs,
         ],
         check_specs=[
-            *(_contract_check(c) for c in contracts.values()),
-            *(_lateness_check(c) for c in contracts.values() if c.ingestion.business_date),
+            *(_contract_check(c) for c in of_scope.values()),
+            *(_lateness_check(c) for c in of_scope.values() if c.ingestion.business_date),
             *model_checks,
         ],
         partitions_def=partitioning.of(scope),
@@ -99,9 +100,10 @@ def build_batch_day_assets(
         dbt: DbtResource,
     ) -> Iterator[Any]:
         slices = slices_for(context, partitioning, scope)
-        run = _BatchDayRun(
-            context, slices, contracts, registry, lake.open(), warehouse.open(), first_day
-        )
+        database = warehouse.open()
+        # All RAW tables: models read those of feeds that have never delivered, too.
+        database.prepare(contracts.values())
+        run = _BatchDayRun(context, slices, of_scope, registry, lake.open(), database, first_day)
         run.take_in_files()
         run.load()
         yield from run.checks()

@@ -82,21 +82,44 @@ class ModelRun:
         }
 
     def build(self, slices: Slices) -> None:
-        """Build the models.
+        """Build the models, and those below them that have no table yet.
 
         Raises:
             DbtFailed: listing every model that failed, with the database's words.
         """
         with self._warehouse.exclusive():
-            # dbt opens the file itself; make sure first that nobody else has it open.
-            self._warehouse.query("select 1")
-            results = self._dbt.run([m.table for m in self.models.values()], slices)
+            # Also makes sure that nobody else has the file open, which dbt opens by itself.
+            inputs = self._inputs_without_table()
+            results = self._dbt.run([*inputs, *(m.table for m in self.models.values())], slices)
         self._context.log.info(
             "\n".join(f"{r.unique_id}: {r.status} in {r.seconds:.2f} s" for r in results)
         )
         failed = [r for r in results if r.status == "error"]
         if failed:
             raise DbtFailed("\n".join(f"{r.unique_id}: {r.message}" for r in failed))
+
+    def _inputs_without_table(self) -> list[str]:
+        """Models that the selected ones and their tests read and that were never built, since
+        their feed never came. A feed that is not there must not keep the others out of the marts.
+        """
+        nodes = self._dbt.manifest["nodes"]
+        selected = {model.unique_id for model in self.models.values()}
+        tests = {key.name for key in self._checks}
+        found = set(selected)
+        unseen = [*selected, *(i for i, (name, _) in self._severities().items() if name in tests)]
+        while unseen:
+            parents = nodes[unseen.pop()]["depends_on"]["nodes"]
+            new = {p for p in parents if p.startswith("model.")} - found
+            found |= new
+            unseen += new
+        existing = set(
+            self._warehouse.query("select table_schema, table_name from information_schema.tables")
+        )
+        return sorted(
+            nodes[unique_id]["name"]
+            for unique_id in found - selected
+            if (nodes[unique_id]["schema"], nodes[unique_id]["alias"]) not in existing
+        )
 
     def checks(self, slices: Slices) -> Iterator[dg.AssetCheckResult]:
         """Run the tests of the models and report them as asset checks."""

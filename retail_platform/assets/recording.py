@@ -3,17 +3,20 @@
 In a run over a range of partitions Dagster gives every partition the metadata of the one output,
 and stores events that an op yields itself one by one. An op that knows something about each
 partition (rows loaded, rows rejected) records the events here instead: each with its own metadata,
-all of them in batches. It then yields no output for these assets; declare them ``skippable=True``.
+all of them in batches::
 
     @dg.multi_asset(specs=[dg.AssetSpec("sales", partitions_def=..., skippable=True)], ...)
     def sales(context):
         loaded = load(context.partition_keys)
         record_materializations(context, (materialization(key) for key in loaded))
 
-How batches are stored is the business of the storage (`retail_platform.event_log`); Dagster forms
-them when ``DAGSTER_EVENT_BATCH_SIZE`` is set and otherwise stores event by event.
+Such an op yields no output for these assets, hence ``skippable``. Steps that depend on them are
+then skipped in the same run; automation has to start them. Dagster adds data versions to outputs
+only: where they matter, set the tag ``dagster/data_version`` on the materializations.
 
-This is the only module that creates events with parts of Dagster that are not public API.
+How batches are stored is the business of the storage (`retail_platform.event_log`); Dagster forms
+them when ``DAGSTER_EVENT_BATCH_SIZE`` is set and otherwise stores event by event. This is the only
+module that creates events with parts of Dagster that are not public API.
 """
 
 from collections import defaultdict

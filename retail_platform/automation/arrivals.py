@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -140,12 +141,16 @@ def _ranges(partitions: Collection[Partition], order: Collection[str]) -> list[S
     return ranges
 
 
-def build_inbox_sensor(desk: ArrivalDesk, target: dg.AssetSelection) -> dg.SensorDefinition:
-    """The sensor that watches the inbox."""
+def build_inbox_sensor(desk: ArrivalDesk, jobs: Mapping[Scope, Any]) -> dg.SensorDefinition:
+    """The sensor that watches the inbox.
+
+    Args:
+        jobs: asset job over the batch-day assets of each scope.
+    """
 
     @dg.sensor(
         name="inbox_sensor",
-        target=target,
+        jobs=list(jobs.values()),
         minimum_interval_seconds=3,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Notices files in the inbox and hands them on: events for a few, range runs "
@@ -169,9 +174,16 @@ def build_inbox_sensor(desk: ArrivalDesk, target: dg.AssetSelection) -> dg.Senso
         count = sum(len(p) for p in plan.partitions(desk.contracts, desk.registry).values())
         if count > desk.backlog_partitions:
             context.log.info(f"{len(fresh)} files for {count} partitions: {len(requests)} runs")
-            return dg.SensorResult(run_requests=requests, cursor=cursor)
+            return dg.SensorResult(
+                run_requests=[_in_job(request, desk, jobs) for request in requests], cursor=cursor
+            )
         events = desk.events(fresh)
         context.log.info(f"{len(fresh)} files for {len(events)} partitions")
         return dg.SensorResult(asset_events=events, cursor=cursor)
 
     return inbox_sensor
+
+
+def _in_job(request: dg.RunRequest, desk: ArrivalDesk, jobs: Mapping[Scope, Any]) -> dg.RunRequest:
+    feed = next(k.path[-1] for k in request.asset_selection or [] if k.path[0] == "feeds")
+    return request._replace(job_name=jobs[desk.contracts[feed].scope].name)

@@ -15,10 +15,13 @@ from retail_platform.partitions import LOOKBACK_DAYS
 
 def when_inputs_arrive() -> dg.AutomationCondition:
     """An input is newer than the last attempt, and nothing that writes it or me is running."""
+    # Asked twice: first because it is cheap and nearly always false; again at the end because a run
+    # that ended between the first look and `in_progress` has written what looked missing.
     return (
         InputsArrived()
         & ~dg.AutomationCondition.in_progress()
         & ~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.run_in_progress())
+        & InputsArrived()
     ).with_label("when_inputs_arrive")
 
 

@@ -52,6 +52,8 @@ class InputsArrived(dg.AutomationCondition):
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         """Find the partitions; part of Dagster's interface for conditions."""
+        if context.candidate_subset.is_empty:
+            return dg.AutomationResult(context, context.get_empty_subset())
         view = context.asset_graph_view
         parents = sorted(view.asset_graph.get(context.key).parent_keys)
         _, last_day = _day_bounds(context.partitions_def)
@@ -73,7 +75,7 @@ class InputsArrived(dg.AutomationCondition):
         stale = stale_partitions(view.instance, view.asset_graph, context.key, requested)
         subset = view.get_subset_from_partition_keys(
             context.key, context.partitions_def, {str(p) for p in stale}
-        )
+        ).compute_intersection(context.candidate_subset)
         return dg.AutomationResult(context, subset, cursor=None if stale else newest)
 
 
@@ -95,20 +97,26 @@ def stale_partitions(
     """
     node = asset_graph.get(key)
     bounds = _day_bounds(node.partitions_def)
+    # Inputs are read before the own state: what a run writes in between is then its newest
+    # output, never an input without one.
+    inputs = {
+        parent: _latest(instance, parent, _MATERIALIZED)
+        for parent in node.parent_keys
+        # The file ledger has no partitions: written together with RAW, which is an input as well.
+        if asset_graph.get(parent).partitions_def is not None
+    }
     done = _latest(instance, key, _MATERIALIZED)
     started = done | _latest(instance, key, _PLANNED) if count_failed_attempts else done
     # What one run builds together is recorded in order, so there the end of the attempt counts.
     ended = {p: max(i, done.get(p, i)) for p, i in started.items()}
     stale: set[Partition] = set()
     waiting: set[Partition] = set()
-    for parent in node.parent_keys:
-        if asset_graph.get(parent).partitions_def is None:
-            continue  # the file ledger: written together with RAW, which is an input as well
+    for parent, events in inputs.items():
         mapping = asset_graph.get_partition_mapping(key, parent)
         children = _Children(mapping, bounds)
         together = _same_run(asset_graph, key, parent, children)
         attempted = ended if together else started
-        for partition, storage_id in _latest(instance, parent, _MATERIALIZED).items():
+        for partition, storage_id in events.items():
             for child in children.of(partition):
                 known = attempted.get(child)
                 if storage_id > (known if known is not None else -1) and (

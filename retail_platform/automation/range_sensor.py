@@ -24,6 +24,7 @@ try:
     from dagster._core.definitions.automation_tick_evaluation_context import (
         AutomationTickEvaluationContext,
     )
+    from dagster._core.definitions.sensor_definition import wrap_sensor_evaluation
     from dagster._daemon.asset_daemon import (
         asset_daemon_cursor_from_instigator_serialized_cursor,
         asset_daemon_cursor_to_instigator_serialized_cursor,
@@ -45,7 +46,9 @@ class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
     def __init__(self, name: str, *, run_order: RunOrder, **kwargs: Any) -> None:
         """See `dagster.AutomationConditionSensorDefinition`; evaluated in the user code server."""
         super().__init__(name, use_user_code_server=True, emit_backfills=False, **kwargs)
-        self._raw_fn = partial(_evaluate_tick, self.asset_selection, run_order)
+        evaluation = partial(_evaluate_tick, self.asset_selection, run_order)
+        self._raw_fn = evaluation
+        self._evaluation_fn = wrap_sensor_evaluation(name, evaluation)
 
 
 def _evaluate_tick(

@@ -12,6 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO
 
 from retail_platform.errors import FileRejected
@@ -29,6 +30,7 @@ IN_MEMORY_BYTES = 64 << 20
 
 CHUNK_ROWS = 200_000
 _GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_STEP = 64 << 10
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -152,7 +154,8 @@ def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
         fallback_encoding: used when the bytes are not valid UTF-8.
 
     Raises:
-        FileRejected: empty_file, truncated_gzip, broken_gzip, suspicious_compression.
+        FileRejected: empty_file, truncated_gzip, broken_gzip, suspicious_compression,
+            undecodable_text.
     """
     digest = hashlib.sha256()
 
@@ -164,7 +167,7 @@ def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
 
     content: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
     try:
-        compression = _decompress(hashed(), content, obj.size)
+        compression = _decompress(hashed(), content)
         if content.tell() == 0:
             raise FileRejected(
                 "empty_file",
@@ -178,21 +181,27 @@ def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
     return FileText(content, digest.hexdigest(), encoding, compression, quoted)
 
 
-def _decompress(pieces: Iterator[bytes], out: IO[bytes], size: int) -> str:
+def _decompress(pieces: Iterator[bytes], out: IO[bytes]) -> str:
     first = next(pieces, b"")
     if not first.startswith(_GZIP_MAGIC):
         out.write(first)
         for piece in pieces:
             out.write(piece)
         return "none"
-    allowance = max(FREE_EXPANSION_BYTES, MAX_EXPANSION * size)
     expander = zlib.decompressobj(wbits=31)
-    written = 0
-    waiting = first
+    read = written = 0
+    waiting = b""
+    # Small pieces, because zlib hands back a copy of what it did not use after every step.
+    slices = (
+        piece[start : start + _GZIP_STEP]
+        for piece in chain([first], pieces)
+        for start in range(0, len(piece), _GZIP_STEP)
+    )
     try:
         while True:
             if not waiting:
-                waiting = next(pieces, b"")
+                waiting = next(slices, b"")
+                read += len(waiting)
                 if not waiting:
                     break
             if expander.eof:  # several gzip members may follow each other
@@ -200,10 +209,10 @@ def _decompress(pieces: Iterator[bytes], out: IO[bytes], size: int) -> str:
             text = expander.decompress(waiting, 1 << 20)
             waiting = expander.unconsumed_tail or expander.unused_data
             written += len(text)
-            if written > allowance:
+            if written > max(FREE_EXPANSION_BYTES, MAX_EXPANSION * read):
                 raise FileRejected(
                     "suspicious_compression",
-                    f"{size} compressed bytes expand to more than {allowance}.",
+                    f"The first {read} compressed bytes expand to {written} and more.",
                     "Check the file with its sender; a genuine one can be delivered uncompressed.",
                 )
             out.write(text)
@@ -226,18 +235,21 @@ def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool]:
     encoding = next((codec for bom, codec in _BOMS if head.startswith(bom)), None)
     encoding = encoding or _utf16_without_bom(head)
     decoder = codecs.getincrementaldecoder(encoding or "utf-8")("strict")
-    quoted = False
+    quoted = special = False
     content.seek(0)
     try:
         while piece := content.read(1 << 20):
             quoted = quoted or b'"' in piece
-            decoder.decode(piece)
+            special = not decoder.decode(piece).isascii() or special
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as exc:
-        if encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        # Characters that were valid UTF-8 up to here mean a damaged file, not another encoding:
+        # reading it as Latin-1 would turn every accent of every row into two wrong letters.
+        if encoding or special or not exc.object[: exc.start].isascii():
             raise FileRejected(
                 "undecodable_text",
-                f"The file starts as {encoding.upper()} but is not valid ({exc.reason}).",
+                f"The file starts as {(encoding or 'utf-8').upper()} but is not valid "
+                f"({exc.reason}).",
                 "Export the file as UTF-8 and deliver it again.",
             ) from exc
         encoding = fallback

@@ -124,7 +124,9 @@ class DbtProject:
     ) -> list[NodeResult]:
         if not names:
             return []
-        arguments = [command, *self._common_arguments(), "--select", *names]
+        # Writing the manifest again takes as long as a small run, and another process may be
+        # reading it.
+        arguments = [command, *self._common_arguments(), "--no-write-json", "--select", *names]
         if slices:
             arguments += ["--vars", json.dumps(slice_vars(slices))]
         with self._environment():

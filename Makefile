@@ -1,0 +1,70 @@
+# Everything a person or CI does here. `make` prints this help.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-print-directory
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PORT ?= 3000
+
+.PHONY: help
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# The environment is built anew when the locked requirements change.
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	@echo "Installing into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(INSTALLED) ## Install what is missing into .venv
+
+.PHONY: dev
+dev: setup ## Start UI and daemon on 127.0.0.1:3000 with demo files (PORT=...)
+	@$(BIN)/retail dev --port $(PORT)
+
+.PHONY: demo
+demo: setup ## The same headless and one-shot: files in, marts out, totals compared
+	@RETAIL_HOME=$$(mktemp -d) $(BIN)/retail demo
+
+.PHONY: test
+test: setup ## Run the tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: format
+format: setup ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lint
+lint: setup ## Format, lint and import rules, nothing changed
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+
+.PHONY: types
+types: setup ## Check types
+	@$(BIN)/mypy
+
+.PHONY: validate
+validate: setup ## dbt parse and Dagster definitions, as every process loads them
+	@RETAIL_HOME=$$(mktemp -d) $(BIN)/retail validate
+
+.PHONY: check
+check: lint types validate test ## Everything CI runs
+
+.PHONY: bench
+bench: setup ## Measure against a plain script and dlt + dbt (takes long)
+	@$(BIN)/python -m retail_platform_tests.benchmarks.backlog
+
+.PHONY: lock
+lock: ## Compile the hash-locked requirement files (needs uv)
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 pyproject.toml -o requirements.txt
+	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
+
+.PHONY: clean
+clean: ## Delete the local lake, warehouse and Dagster state (.retail)
+	@rm -rf .retail

@@ -1,0 +1,77 @@
+"""Files for the benchmarks, made once per size by the demo generator, and the truth about them."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+from retail_platform.demo.dirt import Dirt
+from retail_platform.demo.generator import GeneratorSpec, folder_sink, generate
+
+FIRST_DAY = date(2025, 1, 1)
+_LINES_PER_COUNTRY_DAY = 372
+"""Makes 1.0 million order lines, returns included, in 7 countries x 365 days."""
+
+
+@dataclass(frozen=True)
+class Deliveries:
+    """A folder of delivered files and what is in them.
+
+    Attributes:
+        net_sales_local: country -> net amount of the shops' order lines, from the generator.
+    """
+
+    folder: Path
+    days: int
+    files: int
+    rows: dict[str, int]
+    net_sales_local: dict[str, Decimal]
+
+
+def deliveries(work: Path, days: int, lines_factor: float = 1.0, first_day: date = FIRST_DAY) -> Deliveries:
+    """All nine feeds in 7 countries at their usual cadence.
+
+    Args:
+        work: folder of the benchmark; files of the same size are used again.
+        lines_factor: order lines per country and day compared with the usual.
+    """
+    folder = work / f"deliveries-{first_day}-{days}-{lines_factor:g}"
+    facts = folder / "facts.json"
+    if not facts.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        spec = GeneratorSpec(
+            first_day=first_day,
+            days=days,
+            lines_per_day=max(1, round(_LINES_PER_COUNTRY_DAY * lines_factor)),
+        )
+        made = generate(spec, Dirt.none(), folder_sink(folder / "inbox"))
+        totals: dict[str, Decimal] = {}
+        for country, amount in made.net_sales.select("country", "net_amount_local").rows():
+            totals[country] = totals.get(country, Decimal(0)) + amount
+        facts.write_text(
+            json.dumps(
+                {
+                    "files": len(made.files),
+                    "rows": dict(made.rows),
+                    "net_sales_local": {c: str(v) for c, v in totals.items()},
+                }
+            ),
+            encoding="utf-8",
+        )
+    known = json.loads(facts.read_text(encoding="utf-8"))
+    return Deliveries(
+        folder=folder / "inbox",
+        days=days,
+        files=known["files"],
+        rows=known["rows"],
+        net_sales_local={c: Decimal(v) for c, v in known["net_sales_local"].items()},
+    )
+
+
+def link_into(folder: Path, inbox: Path) -> None:
+    """The same files in an inbox, with their times of delivery, without copying content."""
+    inbox.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        (inbox / path.name).hardlink_to(path)
