@@ -6,7 +6,7 @@ file is a failed check, not a failed run: its partition is not materialized and 
 sees it, while its neighbours in the same run go on.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -209,16 +209,15 @@ class _BatchDayRun:
             if not arrivals:
                 continue
             gate = Gate(self._lake, self._contracts[feed], self._registry)
-            total = len(arrivals)
-            report = gate.take_in(
-                arrivals,
-                lambda done, feed=feed, total=total: self._context.log.info(
-                    f"{feed}: {done} of {total} files through the gate"
-                ),
-            )
+            report = gate.take_in(arrivals, self._progress(feed, len(arrivals)))
             record_rejections(self._lake, report.rejections)
             self._rejections += report.rejections
             self._feeds[feed] = _FeedState(report.manifests, [])
+
+    def _progress(self, feed: str, total: int) -> Callable[[int], None]:
+        return lambda done: self._context.log.info(
+            f"{feed}: {done} of {total} files through the gate"
+        )
 
     def _covers(self, arrival: Arrival) -> bool:
         """A file that is split by country is taken only by a run that covers all countries."""

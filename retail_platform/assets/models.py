@@ -99,8 +99,9 @@ class ModelRun:
             raise DbtFailed("\n".join(f"{r.unique_id}: {r.message}" for r in failed))
 
     def _inputs_without_table(self) -> list[str]:
-        """Models that the selected ones and their tests read and that were never built, since
-        their feed never came. A feed that is not there must not keep the others out of the marts.
+        """Models that the selected ones and their tests read and that were never built.
+
+        Their feed never came; a feed that is not there must not keep the others out of the marts.
         """
         nodes = self._dbt.manifest["nodes"]
         selected = {model.unique_id for model in self.models.values()}

@@ -6,6 +6,7 @@ before its first tick and what was requested by a run that then failed.
 """
 
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -32,9 +33,12 @@ def when_stale() -> dg.AutomationCondition:
     invented.
     """
     condition = dg.AutomationCondition
+    # Typed by Dagster for assets here and for assets or checks there.
+    failed: Any = condition.freshness_failed()
+    failed_again = failed.newly_true().since_last_handled()
     return (
         condition.in_latest_time_window(timedelta(days=LOOKBACK_DAYS))
-        & condition.freshness_failed().newly_true().since_last_handled()
+        & failed_again
         & ~condition.missing()
         & ~condition.in_progress()
     ).with_label("when_stale")

@@ -74,7 +74,9 @@ class InputsArrived(dg.AutomationCondition):
             return dg.AutomationResult(context, context.get_empty_subset(), cursor=newest)
         stale = stale_partitions(view.instance, view.asset_graph, context.key, requested)
         subset = view.get_subset_from_partition_keys(
-            context.key, context.partitions_def, {str(p) for p in stale}
+            context.key,
+            view.asset_graph.get(context.key).partitions_def,
+            {str(p) for p in stale},
         ).compute_intersection(context.candidate_subset)
         return dg.AutomationResult(context, subset, cursor=None if stale else newest)
 

@@ -1,4 +1,4 @@
-"""`retail dev`: UI and daemon as child processes, demo files delivered, progress in the terminal."""
+"""`retail dev`: UI and daemon as child processes, demo files delivered, progress shown."""
 
 import contextlib
 import signal

@@ -7,7 +7,6 @@ quarantine, and net sales equal the generator's own books.
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
 
 import duckdb
 import polars as pl

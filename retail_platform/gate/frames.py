@@ -7,6 +7,7 @@ naming columns, telling the country of a row, finding exact repetitions.
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import polars as pl
 
@@ -53,7 +54,7 @@ def text_frame(pieces: Sequence[Piece], layout: Layout, contract: FeedContract) 
         lines += piece.rows.lines[skip:]
         files.append(pl.repeat(piece.file, count, dtype=pl.UInt32, eager=True))
         numbers.append(pl.int_range(start, start + count, dtype=pl.Int64, eager=True))
-        fields += piece.rows.fields[skip:] if piece.rows.fields else [None] * count
+        fields.extend(piece.rows.fields[skip:] if piece.rows.fields else repeat(None, count))
     meta = pl.DataFrame(
         {
             "_file": pl.concat(files),

@@ -475,10 +475,10 @@ class _Batch:
         frequent = ", ".join(f"{reason} ({n})" for reason, n in total.reasons.most_common(5))
         return FileRejected(
             "too_many_bad_rows",
-            f"{total.quarantined} of {rows} rows ({percent:.0f} %) break the contract, the first in "
-            f"data row {file.first_bad_row}: {frequent}.",
-            f"At most {limits.max_bad_rows} rows or {limits.max_bad_percent:g} % may be bad. Correct "
-            f"the file, or the contract {self._contract.name} {self._contract.version}.",
+            f"{total.quarantined} of {rows} rows ({percent:.0f} %) break the contract, the first "
+            f"in data row {file.first_bad_row}: {frequent}.",
+            f"At most {limits.max_bad_rows} rows or {limits.max_bad_percent:g} % may be bad. "
+            f"Correct the file, or the contract {self._contract.name} {self._contract.version}.",
         )
 
 

@@ -146,6 +146,13 @@ def plan_arrivals(
             settling += 1
             continue
         try:
+            if not obj.addressable:
+                raise FileRejected(
+                    "unusable_name",
+                    f"No file can be opened under the name {name!r}.",
+                    "Deliver it again without empty folders, '..' and control characters in the "
+                    "name, and delete this one.",
+                )
             file = read_file_name(name, contracts, registry, first_day, now.date())
         except FileRejected as error:
             rejections.append(Rejection.of(error, obj))

@@ -15,7 +15,7 @@ from retail_platform.errors import FileRejected
 from retail_platform.partitions import Scope
 
 EXPECTED = "<feed>_<CC>_<YYYYMMDD>[_<part>].csv[.gz]"
-_NAME = re.compile(r"(?P<head>.+?)_(?P<day>\d{8})(?:_(?P<part>[^.]+))?\.csv(?:\.gz)?", re.DOTALL)
+_NAME = re.compile(r"(?P<head>.+?)_(?P<day>[0-9]{8})(?:_(?P<part>[^.]+))?\.csv(?:\.gz)?", re.DOTALL)
 _TEMPORARY = re.compile(r"^[.~]|\.(?:part|partial|tmp|temp|crdownload|filepart)$|#\d+$")
 
 
@@ -71,7 +71,7 @@ def read_file_name(
         hint = f" Did you mean {near[0]}?" if near else ""
         raise FileRejected(
             "unknown_feed",
-            f"The name {base!r} belongs to feed {feed!r}; known are {', '.join(sorted(contracts))}.",
+            f"{base!r} belongs to feed {feed!r}; known are {', '.join(sorted(contracts))}.",
             f"Rename the file or add a contract for the feed.{hint}",
         )
     country = _country(base, contracts[feed], token, registry)
@@ -90,11 +90,11 @@ def _country(
         if token not in (None, ALL):
             raise FileRejected(
                 "unexpected_country",
-                f"{base!r} names country {token}, but {contract.name} is one feed for all countries.",
+                f"{base!r} names country {token}, but {contract.name} is one feed for all.",
                 f"Deliver it as {contract.name}_<YYYYMMDD>.csv.",
             )
         return ALL
-    if token in (None, ALL):
+    if token is None or token == ALL:
         if contract.ingestion.country_column is None:
             raise FileRejected(
                 "missing_country",

@@ -6,26 +6,35 @@ Layout (the only place that spells out a path):
     history/<feed>/country=CC/year=/month=/day=/<file>  originals, kept for ever
     data/<feed>/<content hash>.parquet                  rows that satisfy the contract
     quarantine/<feed>/<content hash>.parquet            rows that do not, with reasons
-    manifests/<feed>/CC/YYYY-MM-DD.json                 what a partition consists of: the commit point
+    manifests/<feed>/CC/YYYY-MM-DD.json                 what a partition consists of: commit point
     rejected/<hash>.json                                why a file still lies in the inbox
 """
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 import obstore
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.exceptions import InvalidPathError
+from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
+from retail_platform.errors import ConfigurationError
 from retail_platform.partitions import Partition
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 INBOX = "inbox/"
 MANIFESTS = "manifests/"
 REJECTED = "rejected/"
 _IO_THREADS = 8
+_UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # surrogates: bytes that are no UTF-8
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,15 @@ class LakeObject:
         path: key below the lake root.
         modified: when it was delivered, UTC.
         version: changes whenever the content is replaced.
+        addressable: False for a name under which no store can open it (``inbox//a.csv``,
+            ``inbox/../a.csv``, control characters); `path` is then only for people to read.
     """
 
     path: str
     size: int
     modified: datetime
     version: str
+    addressable: bool = True
 
 
 class Lake:
@@ -57,7 +69,8 @@ class Lake:
 
         Args:
             url: ``file:///...`` or ``s3://bucket/prefix`` (also gs:// and az://). Credentials and
-                endpoints come from the provider's own variables, e.g. ``AWS_ENDPOINT_URL``.
+                endpoints come from the provider's own variables, e.g. ``AWS_ENDPOINT_URL`` (one
+                that starts with ``http:`` needs ``AWS_ALLOW_HTTP=true`` as well).
         """
         if urlparse(url).scheme == "file":
             root = Path(unquote(urlparse(url).path))
@@ -66,20 +79,49 @@ class Lake:
         return cls(from_url(url))
 
     def list(self, prefix: str) -> Iterator[LakeObject]:
-        """All objects below a prefix, page by page."""
-        for page in obstore.list(self._store, prefix):
-            for meta in page:
-                version = meta.get("e_tag") or f"{meta['last_modified'].timestamp()}-{meta['size']}"
-                yield LakeObject(meta["path"], meta["size"], meta["last_modified"], version)
+        """All objects below a prefix; objects with impossible names are not `addressable`."""
+        try:
+            metas = [meta for page in obstore.list(self._store, prefix) for meta in page]
+        except InvalidPathError:
+            # One such name, and the store's client refuses to list anything: neighbours included.
+            yield from self._list_with_odd_names(prefix)
+            return
+        for meta in metas:
+            if not (self.local_root is None and _is_folder_marker(meta["path"], meta["size"])):
+                yield _described(meta)
+
+    def _list_with_odd_names(self, prefix: str) -> Iterator[LakeObject]:
+        if self.local_root:
+            yield from self._walk(self.local_root, prefix)
+        elif isinstance(self._store, S3Store):
+            yield from _s3_objects(self._store, prefix)
+        else:
+            raise ConfigurationError(
+                f"An object below {prefix} has a name with an empty folder, '..' or a control "
+                "character in it, and this store cannot list it. Rename or remove the object."
+            )
+
+    def _walk(self, root: Path, prefix: str) -> Iterator[LakeObject]:
+        for folder, _, names in os.walk(root / prefix):
+            for file in (Path(folder, name) for name in names):
+                path = file.relative_to(root).as_posix()
+                if _is_addressable(path):
+                    found = self.head(path)
+                    if found:
+                        yield found
+                elif file.is_file():
+                    status = file.stat()
+                    modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                    version = f"{status.st_mtime_ns}-{status.st_size}"
+                    yield LakeObject(shown, status.st_size, modified, version, addressable=False)
 
     def head(self, path: str) -> LakeObject | None:
         """What a listing would show for one object, or None when it is not there."""
         try:
-            meta = obstore.head(self._store, path)
+            return _described(obstore.head(self._store, path))
         except FileNotFoundError:
             return None
-        version = meta.get("e_tag") or f"{meta['last_modified'].timestamp()}-{meta['size']}"
-        return LakeObject(path, meta["size"], meta["last_modified"], version)
 
     def get(self, path: str) -> bytes:
         """Whole content of one object.
@@ -130,6 +172,39 @@ class Lake:
                 obstore.delete(self._store, path)
             except FileNotFoundError:
                 continue
+
+
+def _described(meta: "ObjectMeta") -> LakeObject:
+    version = meta.get("e_tag") or f"{meta['last_modified'].timestamp()}-{meta['size']}"
+    return LakeObject(meta["path"], meta["size"], meta["last_modified"], version)
+
+
+def _is_addressable(path: str) -> bool:
+    """Whether obstore accepts a key: one segment it does not, and it refuses a whole listing."""
+    return not _UNUSABLE.search(path) and not {"", ".", ".."} & set(path.split("/"))
+
+
+def _is_folder_marker(path: str, size: int) -> bool:
+    """Consoles show folders as empty objects; the trailing slash of their key is lost here."""
+    return size == 0 and "." not in path.rsplit("/", 1)[-1]
+
+
+def _s3_objects(store: S3Store, prefix: str) -> Iterator[LakeObject]:
+    """Listing through boto3, which takes keys as they are."""
+    import boto3  # noqa: PLC0415 - slow, and only for a bucket with odd names in it
+
+    root = f"{store.prefix}/" if store.prefix else ""
+    pages = (
+        boto3.client("s3")
+        .get_paginator("list_objects_v2")
+        .paginate(Bucket=store.config["bucket"], Prefix=root + prefix)
+    )
+    for found in (entry for page in pages for entry in page.get("Contents", [])):
+        path = found["Key"].removeprefix(root)
+        if not path.endswith("/"):
+            modified = found["LastModified"].astimezone(UTC)
+            odd = not _is_addressable(path)
+            yield LakeObject(path, found["Size"], modified, found["ETag"], addressable=not odd)
 
 
 def manifest_path(feed: str, partition: Partition) -> str:

@@ -16,6 +16,7 @@ import dagster as dg
 from retail_platform.automation.arrivals import identity
 from retail_platform.automation.inputs import stale_partitions
 from retail_platform.automation.range_sensor import evaluate_ranges, range_requests
+from retail_platform.countries import ALL
 from retail_platform.definitions import Platform
 from retail_platform.lake.inbox import Rejection
 from retail_platform.lake.store import Lake
@@ -158,15 +159,9 @@ class ForegroundRunner:
                     if self._graph.get(key).partitions_def == scope_def
                     and self._op_of(key).startswith(kind)
                 ]
-                chosen = {
-                    p
-                    for p in (
-                        wanted_partitions
-                        if len(order) > 1
-                        else {Partition(order[0], day) for day in days}
-                    )
-                    if p.country in order
-                }
+                chosen = (
+                    {Partition(ALL, day) for day in days} if ALL in order else wanted_partitions
+                )
                 requests += range_requests(
                     dict.fromkeys(keys, chosen), self._graph, [(scope_def, order)]
                 )

@@ -4,13 +4,11 @@ A dbt subprocess costs 4-10 s per call, most of it start-up and parsing; a runne
 manifest answers in a fraction of a second. Nothing here knows about Dagster.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +18,7 @@ from filelock import FileLock
 
 from retail_platform.errors import RetailError
 from retail_platform.partitions import Slices
+from retail_platform.settings import exported
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
@@ -79,7 +78,7 @@ class DbtProject:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """dbt's manifest.json; parsed anew when a project file changed."""
+        """Dbt's manifest.json; parsed anew when a project file changed."""
         self.ensure_parsed()
         content: dict[str, Any] = json.loads(
             (self._target_dir / "manifest.json").read_text(encoding="utf-8")
@@ -97,7 +96,7 @@ class DbtProject:
             shutil.rmtree(self._target_dir, ignore_errors=True)
             from dbt.cli.main import dbtRunner  # noqa: PLC0415 - 2 s, only when parsing
 
-            with self._environment():
+            with exported(self._env):
                 result = dbtRunner().invoke(["parse", *self._common_arguments()])
             if not result.success:
                 raise DbtFailed(f"dbt could not parse {self.project_dir}: {_reason(result)}")
@@ -129,7 +128,7 @@ class DbtProject:
         arguments = [command, *self._common_arguments(), "--no-write-json", "--select", *names]
         if slices:
             arguments += ["--vars", json.dumps(slice_vars(slices))]
-        with self._environment():
+        with exported(self._env):
             try:
                 result = self._runner.invoke(arguments)
             finally:
@@ -169,19 +168,6 @@ class DbtProject:
             "--log-level", "error",
             "--no-use-colors",
         ]  # fmt: skip
-
-    @contextlib.contextmanager
-    def _environment(self) -> Iterator[None]:
-        before = {name: os.environ.get(name) for name in self._env}
-        os.environ.update(self._env)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
     def _release(self) -> None:
         """dbt-duckdb keeps the file open after a command; nobody else could open it until exit."""

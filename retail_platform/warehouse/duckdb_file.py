@@ -220,8 +220,10 @@ class DuckDBWarehouse:
     def _remember_late_days(
         connection: duckdb.DuckDBPyConnection, contract: FeedContract, between: str
     ) -> None:
-        """Add business days that late rows touch; never removed, since a correction that takes a
-        late row away changes the same day again."""
+        """Add business days that late rows touch.
+
+        Never removed: a correction that takes a late row away changes the same day again.
+        """
         if contract.ingestion.business_date is None:
             return
         connection.execute(
@@ -299,22 +301,17 @@ def _transactions(loads: Sequence[PartitionLoad]) -> Iterator[list[PartitionLoad
 def _rows(lake: Lake, contract: FeedContract, loads: Sequence[PartitionLoad]) -> pl.DataFrame:
     """Active rows of the partitions, read from the lake.
 
-    Objects hold rows of many files, active and superseded ones; the manifest's files pick.
+    Objects hold rows of many files, active and superseded ones; the manifest's files pick. A file
+    that was judged again lies in an older object too: only the object its manifest names counts.
     """
-    active = pl.DataFrame(
-        [
-            (f.facts.file_id, load.partition.country, f.delivered_at.replace(tzinfo=None))
-            for load in loads
-            for f in load.active
-        ],
-        schema={
-            "_file_id": pl.String,
-            "_country": pl.String,
-            "_delivered_at": pl.Datetime("us"),
-        },
-        orient="row",
-    )
-    paths = sorted({path for load in loads for f in load.active for path in f.facts.data})
+    active: dict[str, list[tuple[str, str, datetime]]] = defaultdict(list)
+    for load in loads:
+        for f in load.active:
+            entry = (f.facts.file_id, load.partition.country, f.delivered_at.replace(tzinfo=None))
+            for path in f.facts.data:
+                active[path].append(entry)
+    keys = {"_file_id": pl.String(), "_country": pl.String(), "_delivered_at": pl.Datetime("us")}
+    paths = sorted(active)
     schema = object_schema(contract)
     parts = []
     for start in range(0, len(paths), _OBJECTS_AT_ONCE):
@@ -334,7 +331,8 @@ def _rows(lake: Lake, contract: FeedContract, loads: Sequence[PartitionLoad]) ->
             frame = frame.with_columns(missing).select(
                 pl.col(name).cast(dtype) for name, dtype in schema.items()
             )
-            parts.append(frame.join(active, on=["_file_id", "_country"], how="inner"))
+            files = pl.DataFrame(active[path], schema=keys, orient="row")
+            parts.append(frame.join(files, on=["_file_id", "_country"], how="inner"))
     if not parts:
         return pl.DataFrame(schema={**schema, "_delivered_at": pl.Datetime("us")})
     return pl.concat(parts)
