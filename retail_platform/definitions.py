@@ -60,7 +60,7 @@ def build_platform(
     if not isinstance(dbt, DbtResource):
         raise TypeError(f"resource `dbt` is {type(dbt).__name__}, expected DbtResource")
     manifest = dbt.project().manifest
-    translator = ModelTranslator(partitioning, {})
+    translator = ModelTranslator(partitioning, dbt.project().lineage)
     assets: list[dg.AssetsDefinition] = []
     models_of_feed: dict[str, list[dg.AssetKey]] = {}
     for scope in (Scope.GLOBAL, Scope.COUNTRY):

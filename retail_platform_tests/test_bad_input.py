@@ -526,20 +526,20 @@ ODD_NAMES = {
     "transactions_FR_2025-01-01.csv": ("unknown_name", "<YYYYMMDD>"),
     "'transactions_FR_20250101'.csv": ("unknown_name", "does not follow"),
     '"transactions"_FR_20250101.csv': ("unknown_feed", '"transactions"'),
-    "..transactions_FR_20250101..csv": ("unknown_name", "does not follow"),
+    "transactions_FR_20250101..csv": ("unknown_name", "does not follow"),
     "transactions_FR_20250101.xlsx": ("unknown_name", ".csv[.gz]"),
     "transactions_FR_20250101.CSV": ("unknown_name", ".csv[.gz]"),
     "交易_FR_20250101.csv": ("unknown_feed", "交易"),
     "transactions_FR_٢٠٢٥٠١٠١.csv": ("unknown_name", "does not follow"),
-    "_FR_20250101.csv": ("unknown_feed", "''"),
+    "_FR_20250101.csv": ("unknown_feed", "'_FR'"),
     "README": ("unknown_name", "does not follow"),
 }
 SOUND_NAMES = {
-    "transactions_UK_20250101.csv": ("transactions", "GB"),
-    "transactions_fr_20250101_till 3 (copy)'s%20.csv": ("transactions", "FR"),
-    "from paris/été/transactions_FRA_20250102_2.csv": ("transactions", "FR"),
-    "fx_rates_20250602.csv": ("fx_rates", "ALL"),  # tomorrow, for shops ahead of UTC
-    "fx_rates_ALL_20250601.csv": ("fx_rates", "ALL"),
+    "transactions_UK_20250101.csv": ("transactions", "GB", date(2025, 1, 1)),
+    "transactions_fr_20250101_till 3 (copy)'s%20.csv": ("transactions", "FR", date(2025, 1, 1)),
+    "from paris/été/..a/transactions_FRA_20250102_2.csv": ("transactions", "FR", date(2025, 1, 2)),
+    "fx_rates_20250602.csv": ("fx_rates", "ALL", date(2025, 6, 2)),  # tomorrow: ahead of UTC
+    "fx_rates_ALL_20250601.csv": ("fx_rates", "ALL", date(2025, 6, 1)),
 }
 IGNORED_NAMES = (".transactions_FR_20250101.csv.Xy1", "~lock_FR_20250101.csv", "a.csv.part")
 
@@ -547,10 +547,8 @@ IGNORED_NAMES = (".transactions_FR_20250101.csv.Xy1", "~lock_FR_20250101.csv", "
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     desk = local_desk(tmp_path_factory.mktemp("named"))
-    for name, (feed, country) in SOUND_NAMES.items():
-        day = datetime.strptime(name.split("_2025")[1][:4], "%m%d").date().replace(year=2025)
-        one = [row(feed, country, day)]
-        desk.deliver(name, csv_text(feed, one))
+    for name, (feed, country, day) in SOUND_NAMES.items():
+        desk.deliver(name, csv_text(feed, [row(feed, country, day)]))
     for name in (*ODD_NAMES, *IGNORED_NAMES):
         desk.deliver(name, csv_text("transactions", receipts(1)))
     return Scene(desk, desk.take_in())
@@ -567,13 +565,11 @@ class TestNames:
 
     @pytest.mark.parametrize("name", SOUND_NAMES)
     def test_a_sound_name_is_taken_in_beside_them(self, named: Scene, name: str) -> None:
-        feed, country = SOUND_NAMES[name]
+        feed, country, day = SOUND_NAMES[name]
         assert name not in named.outcome.refused
-        assert named.desk.raw(feed, "_country, count(*)").count  # the table exists
-        rows = named.desk.warehouse.query(  # type: ignore[union-attr]
-            f"select _country from raw.{feed} where _source_file = ?", [name]
-        )
-        assert rows == [(country,)]
+        assert name not in named.desk.inbox()
+        found = named.desk.raw(feed, "_country, _batch_date, _source_file")
+        assert (country, day, name) in found
 
     def test_unfinished_uploads_are_left_alone_without_a_word(self, named: Scene) -> None:
         assert set(IGNORED_NAMES) <= named.desk.inbox()
@@ -591,7 +587,9 @@ class TestNames:
             b"transactions_FR_20250111_\xe9.csv": "transactions_FR_20250111_\\xe9.csv",
         }
         for name in odd:
-            Path(os.fsdecode(os.path.join(folder, name))).write_text("x")  # noqa: PTH118
+            path = Path(os.fsdecode(os.path.join(folder, name)))  # noqa: PTH118
+            path.write_text("x")
+            os.utime(path, (0, 0))
         outcome = desk.take_in()
         assert outcome.partitions == {"transactions FR|2025-01-11"}
         assert {n: outcome.code(n) for n in odd.values()} == dict.fromkeys(
@@ -628,30 +626,27 @@ class TestSize:
 
     def test_a_long_file_of_blanks_is_not_a_bomb(self, desk: Desk) -> None:
         """Text that compresses 200-fold and more is fine while it is small."""
-        text = csv_text("transactions", receipts(1)) + ",,\n" * 1_000_000
+        text = csv_text("transactions", receipts(1)) + "," * 1_000_000
         assert len(gzipped(text)) * 200 < len(text)
         desk.deliver("transactions_FR_20250111.csv.gz", gzipped(text))
-        outcome = desk.take_in()
-        assert outcome.code("transactions_FR_20250111.csv.gz") == "too_many_bad_rows"
+        assert desk.take_in().refused == {}
+        assert desk.facts("transactions", KEY).reasons == {"row:wrong_field_count": 1}
 
     def test_one_bad_row_in_a_million(self, desk: Desk) -> None:
         rows = 1_000_000
-        header = csv_text("partner_sales", [])
-        lines = [f"s-{n % 50},t-{n},r-{n},2025-01-11 10:00:00,{n}.25,till,cashier" for n in range(rows)]
-        lines[654_320] = lines[654_320].replace("2025-01-11", "2025-01-32")
-        name = "partner_sales_FR_20250111.csv.gz"
-        desk.deliver(name, gzip.compress((header + "\n".join(lines)).encode(), compresslevel=1))
-        outcome = desk.take_in()
-        assert outcome.refused == {}
-        facts = desk.facts("partner_sales", "FR|2025-01-11")
+        lines = [f"group {n % 9},s-{n},Corner {n}" for n in range(rows)]
+        lines[654_320] = " ,s-654320,Corner 654320"
+        text = "\n".join([csv_text("partner_stores", []).strip(), *lines])
+        desk.deliver("partner_stores_FR_20250111.csv.gz", gzip.compress(text.encode(), 1))
+        assert desk.take_in().refused == {}
+        facts = desk.facts("partner_stores", KEY)
         assert (facts.rows_in, facts.rows_loaded, facts.rows_duplicate) == (rows, rows - 1, 0)
         assert desk.quarantine(facts) == [
-            (654_321, lines[654_320], ["transaction_time:not_a_timestamp"])
+            (654_321, lines[654_320], ["store_group:required"]),
         ]
-        assert desk.raw("partner_sales", "count(*), sum(amount)::varchar")[0] == (
-            rows - 1,
-            f"{sum(range(rows)) - 654_320 + (rows - 1) // 4}.75",
-        )
+        assert desk.warehouse
+        found = desk.warehouse.query("select sum(_row_number) from raw.partner_stores")
+        assert found == [(rows * (rows + 1) // 2 - 654_321,)]
 
 
 def _peak_megabytes() -> float:
@@ -717,7 +712,8 @@ class TestSeveralDeliveries:
         desk.deliver(NAME, sold(3))  # the sender repairs it
         assert desk.take_in().refused == {}
         assert invoices(desk) == [3]
-        assert desk.take_in(), read_rejections(desk.lake) == []
+        desk.take_in()
+        assert read_rejections(desk.lake) == []
 
     def test_the_same_delivery_twice_changes_nothing(self, desk: Desk) -> None:
         desk.deliver(NAME, sold(1, 2), EIGHT)
@@ -868,8 +864,7 @@ class TestSplitFiles:
         desk.deliver(self.NAME, csv_text("transactions", [*rows, stranger]))
         outcome = desk.take_in()
         assert outcome.refused == {}
-        found = dict(desk.raw("transactions", "_country, count(*)"))
-        assert found == {"CN": 3, "FR": 2, "GB": 1}
+        assert desk.raw_counts("transactions") == {"CN": 3, "FR": 2, "GB": 1}
         # The stranger travels with the first country; every row is accounted for once.
         facts = {c: desk.facts("transactions", f"{c}|2025-01-11") for c in REGISTRY.codes}
         assert facts["FR"].reasons == {"row:unknown_country": 1}
@@ -884,7 +879,7 @@ class TestSplitFiles:
         for content, at in (new, old) if newer_first else (old, new):
             desk.deliver(self.NAME, content, at)
             desk.take_in()
-        assert dict(desk.raw("transactions", "_country, count(*)")) == {"FR": 1}
+        assert desk.raw_counts("transactions") == {"FR": 1}
 
     def test_a_day_without_rows_holds_for_every_country(self, desk: Desk) -> None:
         desk.deliver(self.NAME, csv_text("transactions", []))
@@ -918,7 +913,7 @@ class TestSplitFiles:
         desk.take_in()
         days = [desk.manifest("transactions", f"FR|2025-01-{day}") for day in (11, 12)]
         desk.load("transactions", days)
-        assert desk.raw("transactions", "_country, count(*)") == [("DE", 4), ("FR", 4)]
+        assert desk.raw_counts("transactions") == {"DE": 4, "FR": 4}
 
 
 # ---------------------------------------------------------------------------------- other contracts
@@ -962,7 +957,7 @@ class TestContractChanges:
         assert invoices(desk) == [1, 2, 3]
 
 
-class TestSettling:
+class TestDeliveryTime:
     def test_a_file_that_may_still_be_written_is_left_for_the_next_look(
         self, tmp_path: Path
     ) -> None:
@@ -972,3 +967,17 @@ class TestSettling:
         assert (outcome.settling, outcome.partitions, desk.inbox()) == (1, set(), {NAME})
         desk.now += timedelta(seconds=2)
         assert desk.take_in().partitions == {f"transactions {KEY}"}
+
+    def test_a_clock_that_is_a_little_ahead_is_waited_for(self, desk: Desk) -> None:
+        desk.deliver(NAME, sold(1), desk.now + timedelta(minutes=5))
+        assert desk.take_in().settling == 1
+        desk.now += timedelta(minutes=6)
+        assert desk.take_in().partitions == {f"transactions {KEY}"}
+
+    def test_a_file_from_the_far_future_is_refused(self, desk: Desk) -> None:
+        """Its time would outrank every correction for years."""
+        desk.deliver(NAME, sold(1), desk.now + timedelta(days=900))
+        assert desk.take_in().code(NAME) == "delivered_in_the_future"
+        desk.deliver(NAME, sold(2))
+        assert desk.take_in().partitions == {f"transactions {KEY}"}
+        assert invoices(desk) == [2]

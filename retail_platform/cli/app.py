@@ -156,6 +156,14 @@ def doctor(
 
 
 @app.command()
+def validate() -> None:
+    """Read contracts, parse the dbt project, load every definition; for CI and after edits."""
+    from retail_platform.cli.running import validate_definitions  # noqa: PLC0415
+
+    facts.print(validate_definitions(Settings.from_env()), highlight=False)
+
+
+@app.command()
 def demo(
     days: Annotated[int, typer.Option(min=8, help="How many batch days.")] = 14,
     lines_per_day: Annotated[int, typer.Option(min=1)] = 120,

@@ -24,6 +24,21 @@ def build(settings: Settings) -> Platform:
     return build_platform(settings)
 
 
+def validate_definitions(settings: Settings) -> str:
+    """Load everything the way Dagster does and count it.
+
+    Raises:
+        ConfigurationError: a contract, the registry or a setting is wrong.
+    """
+    platform = build(settings)
+    dg.Definitions.validate_loadable(platform.definitions)
+    graph = platform.definitions.resolve_asset_graph()
+    return (
+        f"{len(platform.contracts)} contracts, {len(graph.materializable_asset_keys)} assets, "
+        f"{len(graph.asset_check_keys)} checks: all definitions load"
+    )
+
+
 @contextmanager
 def runner(settings: Settings, say: Stopwatch) -> Iterator[tuple[Platform, ForegroundRunner]]:
     """A foreground runner over the installation's Dagster instance."""

@@ -142,6 +142,12 @@ class Gate:
                 )
             except FileRejected as error:
                 return arrival, error
+            except PermissionError as error:
+                return arrival, FileRejected(
+                    "unreadable_object",
+                    f"The file cannot be read: {error}.",
+                    "Give it read access to what this sender uploads, and deliver the file again.",
+                )
             except FileNotFoundError:
                 return None  # taken in meanwhile, or withdrawn by its sender
 
@@ -236,9 +242,10 @@ class Gate:
             (a, f if isinstance(f, dict) else {a.file.country: f}) for a, f in accepted
         ]
         self._on_step("history")
-        self._lake.copy_many(
-            [(a.object.path, next(iter(f.values())).history) for a, f in facts_by_country]
-        )
+        # An original in history is never written again: the inbox may hold other content by now.
+        kept = {facts.history for m in known.values() for facts in m.files.values()}
+        copies = [(a.object.path, next(iter(f.values())).history) for a, f in facts_by_country]
+        self._lake.copy_many([(source, target) for source, target in copies if target not in kept])
         # A file replaced while it was read is left for the next look: what lies in the inbox now
         # is not what was judged.
         unchanged = [(a, f) for a, f in facts_by_country if self._unchanged(a)]
@@ -366,14 +373,12 @@ class _Batch:
         refused = [(self._files[n].arrival, e) for n, e in sorted(self._broken.items())]
         kept = [f for n, f in enumerate(self._files) if n not in self._broken]
         for file in kept:
-            if not file.counts:  # a header and nothing below it: a day without rows
-                code = file.arrival.file.country
-                for country in (
-                    self._registry.codes
-                    if (code == ALL and self._contract.scope is Scope.COUNTRY)
-                    else [code]
-                ):
-                    file.counts[country] = _Counts()
+            # A file for all countries speaks for each of them: a header and nothing below it is a
+            # day without rows, and a correction may hold a country no longer.
+            code = file.arrival.file.country
+            split = code == ALL and self._contract.scope is Scope.COUNTRY
+            for country in self._registry.codes if split else [code]:
+                file.counts.setdefault(country, _Counts())
         broken = list(self._broken)
         ids = pl.DataFrame(
             {

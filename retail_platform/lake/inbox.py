@@ -18,6 +18,9 @@ from retail_platform.lake.naming import FileName, is_temporary, read_file_name
 from retail_platform.lake.store import INBOX, REJECTED, Lake, LakeObject
 from retail_platform.partitions import Partition, Scope
 
+_CLOCK_TOLERANCE = timedelta(hours=1)
+"""A sender's clock may be ahead by this much; the file waits until its time has come."""
+
 
 class Rejection(BaseModel):
     """Why a file still lies in the inbox.
@@ -142,10 +145,18 @@ def plan_arrivals(
         name = inbox_name(obj)
         if is_temporary(name):
             continue
-        if now - obj.modified < settle:
+        ahead = obj.modified - now
+        if -settle < ahead <= _CLOCK_TOLERANCE:
             settling += 1
             continue
         try:
+            if ahead > _CLOCK_TOLERANCE:
+                raise FileRejected(
+                    "delivered_in_the_future",
+                    f"{name!r} says it was written at {obj.modified:%Y-%m-%d %H:%M} UTC, but it is "
+                    f"{now:%Y-%m-%d %H:%M}; every correction would count as older.",
+                    "Set the sender's clock and deliver the file again, or set its time (touch).",
+                )
             if not obj.addressable:
                 raise FileRejected(
                     "unusable_name",

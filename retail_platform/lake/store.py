@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 import obstore
-from obstore.exceptions import InvalidPathError
+from obstore.exceptions import GenericError, InvalidPathError, PermissionDeniedError
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from retail_platform.errors import ConfigurationError
@@ -34,7 +35,7 @@ INBOX = "inbox/"
 MANIFESTS = "manifests/"
 REJECTED = "rejected/"
 _IO_THREADS = 8
-_UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # surrogates: bytes that are no UTF-8
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # surrogates: bytes that are no UTF-8
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,20 @@ class Lake:
 
         Raises:
             FileNotFoundError: there is no such object.
+            PermissionError: there is, but the platform may not read it.
         """
-        return bytes(obstore.get(self._store, path).bytes())
+        with _telling_refusals(path):
+            return bytes(obstore.get(self._store, path).bytes())
 
     def chunks(self, path: str, size: int = 1 << 20) -> Iterator[bytes]:
-        """Content in pieces of at least `size` bytes, for files larger than memory."""
-        for chunk in obstore.get(self._store, path).stream(min_chunk_size=size):
+        """Content in pieces of at least `size` bytes, for files larger than memory.
+
+        Raises:
+            FileNotFoundError, PermissionError: as `get`.
+        """
+        with _telling_refusals(path):
+            stream = obstore.get(self._store, path).stream(min_chunk_size=size)
+        for chunk in stream:
             yield bytes(chunk)
 
     def get_many(self, paths: Sequence[str]) -> Iterator[bytes | None]:
@@ -161,9 +170,14 @@ class Lake:
             list(pool.map(lambda o: self.put(*o), objects))
 
     def copy_many(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Copy objects to new names, server side where the store can."""
+        """Copy objects to new names, server side where the store can; one that is gone is not."""
+
+        def one(pair: tuple[str, str]) -> None:
+            with suppress(FileNotFoundError):
+                obstore.copy(self._store, *pair)
+
         with ThreadPoolExecutor(_IO_THREADS) as pool:
-            list(pool.map(lambda p: obstore.copy(self._store, *p), pairs))
+            list(pool.map(one, pairs))
 
     def delete_many(self, paths: Sequence[str]) -> None:
         """Delete objects; one that is gone already is fine."""
@@ -172,6 +186,19 @@ class Lake:
                 obstore.delete(self._store, path)
             except FileNotFoundError:
                 continue
+
+
+@contextmanager
+def _telling_refusals(path: str) -> Iterator[None]:
+    """Every store has its own error for an object that exists but may not be read."""
+    try:
+        yield
+    except PermissionDeniedError as exc:
+        raise PermissionError(f"access to {path} is denied") from exc
+    except GenericError as exc:
+        if "permission denied" not in str(exc).lower():
+            raise
+        raise PermissionError(f"access to {path} is denied") from exc
 
 
 def _described(meta: "ObjectMeta") -> LakeObject:

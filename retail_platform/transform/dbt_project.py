@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +20,14 @@ from filelock import FileLock
 from retail_platform.errors import RetailError
 from retail_platform.partitions import Slices
 from retail_platform.settings import exported
+from retail_platform.transform.column_lineage import ColumnLineage, column_lineage
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
 
 _LOG = logging.getLogger(__name__)
 _STAMP = "project.sha256"
+_LINEAGE = "column_lineage.json"
 
 
 class DbtFailed(RetailError):
@@ -100,7 +103,35 @@ class DbtProject:
                 result = dbtRunner().invoke(["parse", *self._common_arguments()])
             if not result.success:
                 raise DbtFailed(f"dbt could not parse {self.project_dir}: {_reason(result)}")
+            self._write_lineage()
             stamp.write_text(wanted, encoding="utf-8")
+
+    def _write_lineage(self) -> None:
+        """Compile against an empty database and trace the columns."""
+        with tempfile.TemporaryDirectory() as empty:
+            # dbt-duckdb names the database after its file, and compiled SQL names the database.
+            path = str(Path(empty) / "warehouse.duckdb")
+            with exported({**self._env, "RETAIL_DUCKDB_PATH": path}):
+                try:
+                    result = self._new_runner().invoke(["compile", *self._common_arguments()])
+                finally:
+                    self._release()
+        compiled = {
+            node.node.unique_id: str(node.node.compiled_code)
+            for node in result.result or []
+            if node.node.resource_type == "model"
+        }
+        manifest = json.loads((self._target_dir / "manifest.json").read_text(encoding="utf-8"))
+        (self._target_dir / _LINEAGE).write_text(
+            json.dumps(column_lineage(manifest, compiled)), encoding="utf-8"
+        )
+
+    @cached_property
+    def lineage(self) -> ColumnLineage:
+        """Column lineage of the models."""
+        self.ensure_parsed()
+        found: ColumnLineage = json.loads((self._target_dir / _LINEAGE).read_text(encoding="utf-8"))
+        return found
 
     def run(self, models: Sequence[str], slices: Slices | None) -> list[NodeResult]:
         """Build models for the slices; everything when `slices` is None.
@@ -149,10 +180,13 @@ class DbtProject:
 
     @cached_property
     def _runner(self) -> Any:
+        self.ensure_parsed()
+        return self._new_runner()
+
+    def _new_runner(self) -> Any:
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 - 2 s, only where models run
         from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415
 
-        self.ensure_parsed()
         packed = (self._target_dir / "partial_parse.msgpack").read_bytes()
         manifest = Manifest.from_msgpack(packed)
         manifest.build_flat_graph()  # what tests see as `graph`; a packed manifest lacks it

@@ -76,9 +76,7 @@ def contestants(
 
     def dlt_dbt(number: int) -> Run:
         folder = fresh("dlt_dbt")
-        return run_python(
-            "dlt_dbt", number, f"{PACKAGE}.dlt_dbt", [str(given.folder), str(folder)]
-        )
+        return run_python("dlt_dbt", number, f"{PACKAGE}.dlt_dbt", [str(given.folder), str(folder)])
 
     return {"script": script, "platform": platform, "dlt_dbt": dlt_dbt}
 
@@ -121,7 +119,9 @@ def print_parts(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
     wall = statistics.median(run.wall for run in mine)
     medians: dict[str, dict[str, float]] = {}
     for label in labels:
-        of_label = [run.facts["parts"].get(label, {"wall": 0, "cpu": 0, "calls": 0}) for run in mine]
+        of_label = [
+            run.facts["parts"].get(label, {"wall": 0, "cpu": 0, "calls": 0}) for run in mine
+        ]
         medians[label] = {
             unit: statistics.median(part[unit] for part in of_label)
             for unit in ("wall", "cpu", "calls")
@@ -141,7 +141,9 @@ def print_parts(runs: Sequence[Run]) -> dict[str, dict[str, float]]:
         ]
     outside = wall - sum(part["wall"] for part in medians.values())
     rows.append(("END OF PROCESS", f"{outside:.2f}", "", f"{100 * outside / wall:.0f}", ""))
-    print_table("platform, where the time goes (medians)", ["", "wall s", "CPU s", "%", "calls"], rows)
+    print_table(
+        "platform, where the time goes (medians)", ["", "wall s", "CPU s", "%", "calls"], rows
+    )
     return medians
 
 
@@ -200,7 +202,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "targets (median of the rounds)",
         ["", "wall", "CPU", "limit", ""],
         [
-            (name, f"{v['wall']:.2f}", f"{v['cpu']:.2f}", v["limit"], "met" if v["met"] else "MISSED")
+            (
+                name,
+                f"{v['wall']:.2f}",
+                f"{v['cpu']:.2f}",
+                v["limit"],
+                "met" if v["met"] else "MISSED",
+            )
             for name, v in content["targets"].items()
         ],
     )

@@ -30,7 +30,9 @@ class Deliveries:
     net_sales_local: dict[str, Decimal]
 
 
-def deliveries(work: Path, days: int, lines_factor: float = 1.0, first_day: date = FIRST_DAY) -> Deliveries:
+def deliveries(
+    work: Path, days: int, lines_factor: float = 1.0, first_day: date = FIRST_DAY
+) -> Deliveries:
     """All nine feeds in 7 countries at their usual cadence.
 
     Args:

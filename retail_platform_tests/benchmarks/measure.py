@@ -153,9 +153,7 @@ def print_summary(title: str, found: Mapping[str, Mapping[str, Any]]) -> None:
         )
         for name, s in found.items()
     ]
-    print_table(
-        title, ["", "n", "wall s", "CPU s", "peak MB", "wall ratio", "CPU ratio"], rows
-    )
+    print_table(title, ["", "n", "wall s", "CPU s", "peak MB", "wall ratio", "CPU ratio"], rows)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -189,6 +187,4 @@ def write_report(path: Path, content: Mapping[str, Any], runs: Sequence[Run] = (
 def _range(values: Mapping[str, float], digits: int) -> str:
     if values["min"] == values["max"]:
         return f"{values['median']:.{digits}f}"
-    return (
-        f"{values['median']:.{digits}f} [{values['min']:.{digits}f}..{values['max']:.{digits}f}]"
-    )
+    return f"{values['median']:.{digits}f} [{values['min']:.{digits}f}..{values['max']:.{digits}f}]"

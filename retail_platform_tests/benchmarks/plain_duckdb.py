@@ -80,7 +80,9 @@ def files_by_feed(folder: Path) -> dict[str, list[tuple[str, str, str, datetime]
     return {feed: sorted(files, key=lambda f: (f[2], f[1])) for feed, files in found.items()}
 
 
-def shapes(paths: Iterable[str], columns: list[str]) -> dict[tuple[tuple[str, ...], bool], list[str]]:
+def shapes(
+    paths: Iterable[str], columns: list[str]
+) -> dict[tuple[tuple[str, ...], bool], list[str]]:
     """Files grouped by (columns, has a header): partners leave out the header and a column."""
     groups = defaultdict(list)
     for path in paths:
@@ -124,6 +126,12 @@ def code(column: str, alias: str | None = None) -> str:
     return f"nullif(upper(trim({column})), '') as {alias or column}"
 
 
+COUNTRY_OF_STORE = """case when country <> 'ALL' then country else case country_name
+            when '中国' then 'CN' when 'Deutschland' then 'DE' when 'España' then 'ES'
+            when 'France' then 'FR' when 'United Kingdom' then 'GB' when 'Portugal' then 'PT'
+            when 'United States' then 'US' else error('no such country: ' || country_name) end end"""
+"""The first list of stores is one file for all countries."""
+
 STAGING = {
     "transactions": (
         f"""country, batch_date, cast(sold_at as date) as business_date, {text("invoice_id")}, line,
@@ -140,10 +148,7 @@ STAGING = {
         "country, batch_date, invoice_id, line",
     ),
     "stores": (
-        f"""case when country <> 'ALL' then country else case country_name
-            when '中国' then 'CN' when 'Deutschland' then 'DE' when 'España' then 'ES'
-            when 'France' then 'FR' when 'United Kingdom' then 'GB' when 'Portugal' then 'PT'
-            when 'United States' then 'US' else error('no such country: ' || country_name) end end
+        f"""{COUNTRY_OF_STORE}
             as country,
         batch_date, store_id, {text("store_name")}, {text("city")}, {text("country_name")},
         {text("zip_code")}, number_of_employees, latitude, longitude""",
@@ -262,9 +267,7 @@ MARTS = [
         "country, customer_id",
         "city, country_name, gender, birth_year, job_title",
     ),
-    versions(
-        "dim_employee", "staging.employees", "country, employee_id", "store_id, position"
-    ),
+    versions("dim_employee", "staging.employees", "country, employee_id", "store_id, position"),
     versions(
         "dim_product",
         "staging.products",

@@ -1,0 +1,474 @@
+"""Arrival histories: a small world of files, a platform they arrive at, and what must come of them.
+
+`Installation` plays deliveries and visits (one `retail run` each) on the real platform;
+`expected_raw` says by simple means which rows count, `rebuilt_from_scratch` what everything made
+of them has to look like. Which histories are worth playing is the business of the tests.
+"""
+
+import os
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from retail_platform.assets import batch_day, models
+from retail_platform.contract import FeedContract
+from retail_platform.countries import ALL, CountryRegistry
+from retail_platform.definitions import Platform, build_platform
+from retail_platform.gate.gate import Gate
+from retail_platform.lake.inbox import plan_arrivals
+from retail_platform.lake.manifest import Manifest
+from retail_platform.lake.store import INBOX, MANIFESTS, Lake
+from retail_platform.operate.foreground import ForegroundRunner, Outcome
+from retail_platform.partitions import Partition
+from retail_platform.resources import DbtResource, DuckDBResource, resources_for
+from retail_platform.settings import Environment, Settings
+from retail_platform.transform.dbt_project import DbtProject
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.protocol import PartitionLoad
+from retail_platform_tests.builders import Row, csv_text, row
+
+FIRST_DAY = date(2025, 1, 1)
+COUNTRIES = ("CN", "FR")
+"""One country whose sales need an exchange rate and one whose sales do not."""
+
+_REGISTRY = """countries:
+  - {code: CN, name: China, currency: CNY, timezone: Asia/Shanghai, aliases: [中国]}
+  - {code: FR, name: France, currency: EUR, timezone: Europe/Paris}
+"""
+_EPOCH = datetime(2025, 2, 1, tzinfo=UTC)
+_IDENTITY = {
+    "transactions": "invoice_id || ' x' || quantity || ' on ' || cast(sold_at as date)",
+    "partner_sales": "transaction_id || ' ' || amount",
+    "stores": "store_id || ' ' || city",
+    "customers": "customer_id || ' ' || city",
+    "products": "product_id || ' ' || category",
+    "fx_rates": "rate_date || ' ' || currency || ' ' || cast(rate as decimal(9, 2))",
+}
+"""What tells two rows of a feed apart, as SQL over its RAW table."""
+
+
+def day(number: int) -> date:
+    """Day of the small world, from 1."""
+    return FIRST_DAY + timedelta(days=number - 1)
+
+
+# ---------------------------------------------------------------------------------- deliveries
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One file put into the inbox.
+
+    Attributes:
+        minute: when it was delivered, in minutes; decides which version of a name is newer.
+        rows: country and identity of each row that ought to be loaded; None for a file that ought
+            to be refused.
+    """
+
+    name: str
+    content: bytes
+    minute: float
+    rows: tuple[tuple[str, str], ...] | None
+
+    @property
+    def at(self) -> datetime:
+        """Delivery time."""
+        return _EPOCH + timedelta(minutes=self.minute)
+
+    @property
+    def feed(self) -> str:
+        """Feed the name belongs to."""
+        return next(feed for feed in _IDENTITY if self.name.startswith(feed))
+
+    @property
+    def batch_date(self) -> date:
+        """Batch day the name carries."""
+        digits = next(word for word in self.name.split(".")[0].split("_") if len(word) == 8)
+        return datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
+
+
+def sales(
+    country: str, batch: int, lines: Sequence[tuple[int, int, int]], minute: float, part: str = ""
+) -> Delivery:
+    """Till receipts.
+
+    Args:
+        lines: (business day, number of the receipt on that day, quantity); quantity 0 is a row
+            that breaks the contract.
+    """
+    made, good = [], {}
+    for sold, number, quantity in lines:
+        invoice = f"INV-{country}-021-{sold:04d}{number:04d}"
+        total = f"{quantity * 45}.00"
+        made.append(
+            row(
+                "transactions",
+                country,
+                day(sold),
+                invoice_id=invoice,
+                quantity=str(quantity),
+                line_total=total,
+                invoice_total=total,
+            )
+        )
+        if quantity:
+            good[f"{invoice} x{quantity} on {day(sold)}"] = country
+    name = f"transactions_{country}_{day(batch):%Y%m%d}{part}.csv"
+    return _delivery(name, "transactions", made, minute, [(c, i) for i, c in good.items()])
+
+
+def partner_receipts(
+    country: str, batch: int, lines: Sequence[tuple[int, int, int]], minute: float
+) -> Delivery:
+    """Partner sales in US dollars: (business day, number, dollars)."""
+    made = [
+        row(
+            "partner_sales",
+            country,
+            day(sold),
+            transaction_id=f"t{sold}-{number}",
+            receipt_token=f"r{sold}-{number}",
+            amount=f"${dollars}.00",
+        )
+        for sold, number, dollars in lines
+    ]
+    good = {f"t{sold}-{number} {dollars}.00" for sold, number, dollars in lines}
+    name = f"partner_sales_{country}_{day(batch):%Y%m%d}.csv"
+    return _delivery(name, "partner_sales", made, minute, [(country, i) for i in sorted(good)])
+
+
+def shops(batch: int, cities: Mapping[str, Mapping[int, str]], minute: float) -> Delivery:
+    """One file with the shops of several countries: country -> shop number -> city."""
+    made = [
+        row("stores", country, store_id=str(number), city=city)
+        for country, of_country in cities.items()
+        for number, city in of_country.items()
+    ]
+    good = [(c, f"{number} {city}") for c, shops in cities.items() for number, city in shops.items()]
+    return _delivery(f"stores_ALL_{day(batch):%Y%m%d}.csv", "stores", made, minute, good)
+
+
+def members(country: str, batch: int, cities: Mapping[int, str], minute: float) -> Delivery:
+    """Customers and where they live now."""
+    made = [row("customers", country, customer_id=str(n), city=c) for n, c in cities.items()]
+    good = [(country, f"{number} {city}") for number, city in cities.items()]
+    return _delivery(f"customers_{country}_{day(batch):%Y%m%d}.csv", "customers", made, minute, good)
+
+
+def articles(batch: int, categories: Mapping[int, str], minute: float) -> Delivery:
+    """Products and the category they are in now."""
+    made = [row("products", product_id=str(n), category=c) for n, c in categories.items()]
+    good = [(ALL, f"{number} {category}") for number, category in categories.items()]
+    return _delivery(f"products_{day(batch):%Y%m%d}.csv", "products", made, minute, good)
+
+
+def rates(batch: int, rate: int, minute: float, of: Sequence[int] = ()) -> Delivery:
+    """Exchange rates of the yuan and the dollar; of the batch day, unless told otherwise."""
+    made, good = [], []
+    for rated in of or (batch,):
+        for currency in ("CNY", "USD"):
+            made.append(
+                row("fx_rates", rate_date=str(day(rated)), currency=currency, rate=f"{rate}.5")
+            )
+            good.append((ALL, f"{day(rated)} {currency} {rate}.50"))
+    return _delivery(f"fx_rates_{day(batch):%Y%m%d}.csv", "fx_rates", made, minute, good)
+
+
+def broken(name: str, minute: float) -> Delivery:
+    """A file under that name that no contract accepts."""
+    return Delivery(name, b"Wrong,Columns\n1,2\n", minute, None)
+
+
+def _delivery(
+    name: str, feed: str, rows: Sequence[Row], minute: float, good: Sequence[tuple[str, str]]
+) -> Delivery:
+    return Delivery(name, csv_text(feed, rows).encode(), minute, tuple(good))
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One `retail run`: the platform looks at the inbox and works until nothing is left to do.
+
+    Attributes:
+        fails_at: point at which everything fails from then on, see `faults`; None = all is well.
+        after: how often that point is passed before it fails.
+    """
+
+    fails_at: str | None = None
+    after: int = 0
+
+
+Step = Delivery | Visit
+
+FAULTS = (
+    *(f"gate {step}" for step in ("data", "quarantine", "history", "manifests", "inbox")),
+    *(f"load {s}" for s in ("begin", "delete", "insert", "ledger", "commit", "committed")),
+    "before models",
+    "after models",
+    "events",
+)
+
+
+class Fault(Exception):  # noqa: N818 - not an error of the platform
+    """What an injected failure raises."""
+
+
+@contextmanager
+def faults(point: str | None, after: int) -> Iterator[None]:
+    """Make one point of the platform fail, as a full disk or a lost connection would."""
+    passed: Counter[str] = Counter()
+
+    def pass_by(here: str) -> None:
+        passed[here] += 1
+        if here == point and passed[here] > after:
+            raise Fault(f"injected at {point}")
+
+    def build(run: models.ModelRun, slices: Any, real: Any = models.ModelRun.build) -> None:
+        pass_by("before models")
+        real(run, slices)
+        pass_by("after models")
+
+    def record(*arguments: Any, real: Any = batch_day.record_materializations) -> int:
+        pass_by("events")
+        return real(*arguments)
+
+    def gate(*arguments: Any) -> Gate:
+        return Gate(*arguments, on_step=lambda step: pass_by(f"gate {step}"))
+
+    def warehouse(resource: DuckDBResource) -> DuckDBWarehouse:
+        return DuckDBWarehouse(Path(resource.path), on_step=lambda step: pass_by(f"load {step}"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models.ModelRun, "build", build)
+        patch.setattr(batch_day, "record_materializations", record)
+        patch.setattr(batch_day, "Gate", gate)
+        patch.setattr(DuckDBResource, "open", warehouse)
+        yield
+
+
+# ----------------------------------------------------------------------------------- platform
+
+
+@dataclass
+class Installation:
+    """A platform of two countries that histories are played on.
+
+    Attributes:
+        seen: deliveries that were taken in, in the order the platform came to see them.
+        pending: files that lie in the inbox, by name.
+    """
+
+    platform: Platform
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+    seen: list[Delivery] = field(default_factory=list)
+    pending: dict[str, Delivery] = field(default_factory=dict)
+
+    @classmethod
+    def new(cls, home: Path, dbt_work_dir: Path) -> "Installation":
+        """An empty installation; anything that lies below `home` is removed."""
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        return cls(small_platform(home, dbt_work_dir))
+
+    @property
+    def lake(self) -> Lake:
+        """The lake."""
+        return Lake.open(self.platform.settings.lake_url)
+
+    @property
+    def warehouse(self) -> Path:
+        """The warehouse file."""
+        return self.platform.settings.warehouse_path
+
+    def play(self, steps: Sequence[Step]) -> None:
+        """Deliver and visit in the order given."""
+        for step in steps:
+            if isinstance(step, Visit):
+                self.visit(step)
+            else:
+                self.deliver(step)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Put a file into the inbox; it replaces one of the same name that still lies there."""
+        put(self.lake, delivery)
+        self.pending[delivery.name] = delivery
+
+    def visit(self, visit: Visit = Visit()) -> Outcome:  # noqa: B008 - frozen
+        """Run until idle, as a new command would."""
+        with faults(visit.fails_at, visit.after):
+            runner = ForegroundRunner(self.platform, self.instance, self.lake)
+            outcome = runner.run_until_idle()
+        waiting = {obj.path.removeprefix(INBOX) for obj in self.lake.list(INBOX)}
+        if visit.fails_at:
+            # What failed on its way may be known already though it still lies in the inbox. It is
+            # not taken away from there, so looking again settles it.
+            return outcome
+        assert not outcome.failed_runs, outcome.failed_runs
+        refused = {name for name, delivery in self.pending.items() if delivery.rows is None}
+        assert waiting == refused == {r.name for r in outcome.rejections}
+        self.seen += [d for name, d in self.pending.items() if name not in waiting]
+        self.pending = {name: d for name, d in self.pending.items() if name in waiting}
+        return outcome
+
+    def rebuild_from_lake(self, days: int) -> None:
+        """Lose the warehouse and backfill everything."""
+        self.warehouse.unlink()
+        runner = ForegroundRunner(self.platform, self.instance, self.lake)
+        partitions = [Partition(c, day(n)) for c in COUNTRIES for n in range(1, days + 1)]
+        for request in runner.backfill(runner.executable_assets, partitions):
+            outcome = runner.execute(request)
+            assert outcome.success, outcome
+
+
+def small_platform(
+    home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = lambda s: s
+) -> Platform:
+    """A platform of two countries, embedded, with dbt parsed once for all that share a work dir."""
+    countries = home / "countries.yaml"
+    countries.write_text(_REGISTRY, encoding="utf-8")
+    settings = change(
+        Settings(
+            environment=Environment.LOCAL,
+            home=home,
+            lake_url=(home / "lake").as_uri(),
+            countries_file=countries,
+            first_day=FIRST_DAY.isoformat(),
+            settle_seconds=0,
+        )
+    )
+    resources = resources_for(settings)
+    stock = resources["dbt"]
+    assert isinstance(stock, DbtResource)
+    resources["dbt"] = stock.model_copy(update={"work_dir": str(dbt_work_dir)})
+    return build_platform(settings, resources)
+
+
+def put(lake: Lake, delivery: Delivery) -> None:
+    """Write a file into a lake's inbox with its delivery time."""
+    assert lake.local_root
+    path = lake.local_root / INBOX / delivery.name
+    path.write_bytes(delivery.content)
+    os.utime(path, (delivery.at.timestamp(), delivery.at.timestamp()))
+
+
+# ------------------------------------------------------------------------------------- oracles
+
+
+def expected_raw(deliveries: Sequence[Delivery]) -> dict[str, list[tuple[str, date, str]]]:
+    """Feed -> rows that count (country, batch day, identity): those of the newest delivery of each
+    name; of the same content under two names, once."""
+    newest: dict[str, Delivery] = {}
+    for delivery in sorted(deliveries, key=lambda d: d.minute):
+        newest[delivery.name] = delivery
+    expected: dict[str, list[tuple[str, date, str]]] = defaultdict(list)
+    for delivery in {(d.feed, d.batch_date, d.content): d for d in newest.values()}.values():
+        expected[delivery.feed] += [
+            (country, delivery.batch_date, identity) for country, identity in delivery.rows or ()
+        ]
+    return {feed: sorted(rows) for feed, rows in expected.items() if rows}
+
+
+def actual_raw(warehouse: Path) -> dict[str, list[tuple[str, date, str]]]:
+    """Feed -> rows in RAW, comparable with `expected_raw`."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        found = {
+            feed: connection.execute(
+                f"select _country, _batch_date, {identity} from raw.{feed} order by all"
+            ).fetchall()
+            for feed, identity in _IDENTITY.items()
+        }
+    return {feed: rows for feed, rows in found.items() if rows}
+
+
+def rebuilt_from_scratch(
+    home: Path, deliveries: Sequence[Delivery], platform: Platform, dbt: DbtProject
+) -> Path:
+    """The same deliveries on an empty machine, everything built at once: no Dagster, no slices.
+
+    A name can lie in the inbox only once, so its versions pass the gate one after the other, in
+    the order of their delivery times.
+
+    Args:
+        dbt: project over the warehouse in `home`.
+
+    Returns:
+        The warehouse file.
+    """
+    shutil.rmtree(home, ignore_errors=True)
+    lake = Lake.open((home / "lake").as_uri())
+    warehouse = DuckDBWarehouse(home / "warehouse.duckdb")
+    versions: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in sorted(deliveries, key=lambda d: d.minute):
+        versions[delivery.name].append(delivery)
+    while versions:
+        for of_name in versions.values():
+            put(lake, of_name.pop(0))
+        versions = {name: rest for name, rest in versions.items() if rest}
+        _through_the_gate(lake, platform.contracts, platform.registry)
+    warehouse.prepare(platform.contracts.values())
+    manifests = defaultdict(list)
+    for obj in lake.list(MANIFESTS):
+        manifest = Manifest.model_validate_json(lake.get(obj.path))
+        manifests[manifest.feed].append(PartitionLoad.of(manifest))
+    for feed, loads in manifests.items():
+        warehouse.replace_partitions(lake, platform.contracts[feed], loads, "rebuild")
+    failed = [r for r in dbt.run(["*"], None) if not r.ok]
+    assert not failed, failed
+    return warehouse.path
+
+
+def _through_the_gate(
+    lake: Lake, contracts: Mapping[str, FeedContract], registry: CountryRegistry
+) -> None:
+    plan = plan_arrivals(
+        lake.list(INBOX), contracts, registry, first_day=FIRST_DAY, now=datetime.now(UTC)
+    )
+    for feed, contract in contracts.items():
+        arrivals = [a for a in plan.arrivals if a.file.feed == feed]
+        report = Gate(lake, contract, registry).take_in(arrivals)
+        assert not report.rejections, report.rejections
+
+
+_NOT_COMPARED = {"_loaded_at", "_run_id", "loaded_at", "run_id"}
+"""When and by which run something was loaded is not part of what it is."""
+
+
+def differences(actual: Path, expected: Path) -> list[str]:
+    """Every cell of RAW, ledger, staging, intermediate and marts that differs, table by table."""
+    found = []
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{actual}' as actual (read_only)")
+        connection.execute(f"attach '{expected}' as expected (read_only)")
+        columns: dict[str, dict[str, list[str]]] = {"actual": {}, "expected": {}}
+        for catalog, schema, table, column in connection.execute(
+            "select database_name, schema_name, table_name, column_name from duckdb_columns() "
+            "where schema_name in ('raw', 'staging', 'intermediate', 'marts') "
+            # Days that were ever touched by late rows: a record of the past, made to outlive them.
+            "and table_name <> 'late_days' order by column_index"
+        ).fetchall():
+            if column not in _NOT_COMPARED:
+                columns[catalog].setdefault(f"{schema}.{table}", []).append(column)
+        for table, names in columns["expected"].items():
+            listed = ", ".join(names)
+            both = [f"select {listed} from {side}.{table}" for side in ("actual", "expected")]
+            if table not in columns["actual"]:  # no run ever touched it
+                both[0] = f"{both[1]} limit 0"
+            for label, one, other in (("lacks", *both[::-1]), ("has too much", *both)):
+                rows = connection.execute(f"({one}) except all ({other}) order by all").fetchall()
+                found += [f"{table} {label}: {_shown(names, r)}" for r in rows[:3]]
+    return found
+
+
+def _shown(names: Sequence[str], values: Sequence[object]) -> str:
+    return ", ".join(
+        f"{name}={value}" for name, value in zip(names, values, strict=True) if value is not None
+    )
