@@ -62,8 +62,8 @@ bench: setup ## Measure against a plain script and dlt + dbt (takes long)
 
 .PHONY: lock
 lock: ## Compile the hash-locked requirement files (needs uv)
-	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 pyproject.toml -o requirements.txt
-	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet --no-strip-extras --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 pyproject.toml -o requirements.txt
+	uv pip compile --quiet --no-strip-extras --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
 
 .PHONY: clean
 clean: ## Delete the local lake, warehouse and Dagster state (.retail)

@@ -36,7 +36,7 @@ class BatchedPostgresEventLogStorage(BatchedEventLogStorage, PostgresEventLogSto
         Args:
             events: in the order in which they happened.
         """
-        rows = [self._event_to_row(event) for event in events]
+        events, rows = self._rows_of(events)
         with self._batch_transaction() as connection:
             # Sensors remember the highest id they have seen. Ids are given out before the commit
             # that makes them visible, so whoever wrote a higher id meanwhile would hide this batch.

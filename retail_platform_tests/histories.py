@@ -268,16 +268,18 @@ class Installation:
     """
 
     platform: Platform
-    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+    instance: dg.DagsterInstance
     seen: list[Delivery] = field(default_factory=list)
     pending: dict[str, Delivery] = field(default_factory=dict)
 
     @classmethod
-    def new(cls, home: Path, dbt_work_dir: Path) -> "Installation":
+    @contextmanager
+    def new(cls, home: Path, dbt_work_dir: Path) -> Iterator["Installation"]:
         """An empty installation; anything that lies below `home` is removed."""
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        return cls(small_platform(home, dbt_work_dir))
+        with dg.DagsterInstance.ephemeral() as instance:
+            yield cls(small_platform(home, dbt_work_dir), instance)
 
     @property
     def lake(self) -> Lake:

@@ -150,19 +150,19 @@ def plan_arrivals(
             settling += 1
             continue
         try:
-            if ahead > _CLOCK_TOLERANCE:
-                raise FileRejected(
-                    "delivered_in_the_future",
-                    f"{name!r} says it was written at {obj.modified:%Y-%m-%d %H:%M} UTC, but it is "
-                    f"{now:%Y-%m-%d %H:%M}; every correction would count as older.",
-                    "Set the sender's clock and deliver the file again, or set its time (touch).",
-                )
             if not obj.addressable:
                 raise FileRejected(
                     "unusable_name",
                     f"No file can be opened under the name {name!r}.",
                     "Deliver it again without empty folders, '..' and control characters in the "
                     "name, and delete this one.",
+                )
+            if ahead > _CLOCK_TOLERANCE:
+                raise FileRejected(
+                    "delivered_in_the_future",
+                    f"{name!r} says it was written at {obj.modified:%Y-%m-%d %H:%M} UTC, but it is "
+                    f"{now:%Y-%m-%d %H:%M}; every correction would count as older.",
+                    "Set the sender's clock and deliver the file again, or set its time (touch).",
                 )
             file = read_file_name(name, contracts, registry, first_day, now.date())
         except FileRejected as error:
