@@ -15,8 +15,9 @@ help: ## Show this help
 $(INSTALLED): requirements-dev.txt pyproject.toml
 	@echo "Installing into $(VENV) (about a minute the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.8
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
 .PHONY: setup
@@ -61,9 +62,9 @@ bench: setup ## Measure against a plain script and dlt + dbt (takes long)
 	@$(BIN)/python -m retail_platform_tests.benchmarks.backlog
 
 .PHONY: lock
-lock: ## Compile the hash-locked requirement files (needs uv)
-	uv pip compile --quiet --no-strip-extras --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 pyproject.toml -o requirements.txt
-	uv pip compile --quiet --no-strip-extras --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
+lock: setup ## Compile the hash-locked requirement files
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
 
 .PHONY: clean
 clean: ## Delete the local lake, warehouse and Dagster state (.retail)

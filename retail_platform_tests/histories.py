@@ -92,7 +92,7 @@ class Delivery:
     @property
     def batch_date(self) -> date:
         """Batch day the name carries."""
-        digits = next(word for word in self.name.split(".")[0].split("_") if len(word) == 8)
+        digits = next(word for word in self.name.split(".")[0].split("_") if word.isdigit() and len(word) == 8)
         return datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
 
 

@@ -316,9 +316,9 @@ class TestDeniedAccess:
                 monkeypatch.setenv(name, "test")
             monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
             lake = Lake.open("s3://bucket/lake")
-            with pytest.raises(PermissionError, match="access to inbox/a.csv is denied"):
+            with pytest.raises(PermissionError, match="is denied"):
                 lake.get("inbox/a.csv")
-            with pytest.raises(PermissionError, match="access to inbox/a.csv is denied"):
+            with pytest.raises(PermissionError, match="is denied"):
                 next(lake.chunks("inbox/a.csv"))
         finally:
             server.shutdown()

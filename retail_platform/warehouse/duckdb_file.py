@@ -144,7 +144,7 @@ class DuckDBWarehouse:
         return retrying(guarded)
 
     def prepare(self, contracts: Iterable[FeedContract]) -> None:
-        """Create schemas, RAW tables and the ledger where they are missing."""
+        """Create schemas, RAW tables, their columns and the ledger where they are missing."""
         with self.connect() as connection:
             for schema in (RAW_SCHEMA, "staging", "intermediate", "marts"):
                 connection.execute(f"create schema if not exists {schema}")
@@ -281,8 +281,20 @@ class _Held(WarehouseBusy):
 
 
 def _create(connection: duckdb.DuckDBPyConnection, table: str, columns: Mapping[str, str]) -> None:
-    spelled = ", ".join(f"{name} {sql_type}" for name, sql_type in columns.items())
-    connection.execute(f"create table if not exists {RAW_SCHEMA}.{table} ({spelled})")
+    """Create a table, or add the columns its contract has gained since."""
+    there = {
+        name
+        for (name,) in connection.execute(
+            "select column_name from duckdb_columns() where schema_name = ? and table_name = ?",
+            [RAW_SCHEMA, table],
+        ).fetchall()
+    }
+    if not there:
+        spelled = ", ".join(f"{name} {sql_type}" for name, sql_type in columns.items())
+        connection.execute(f"create table {RAW_SCHEMA}.{table} ({spelled})")
+        return
+    for name in columns.keys() - there:
+        connection.execute(f"alter table {RAW_SCHEMA}.{table} add column {name} {columns[name]}")
 
 
 def _transactions(loads: Sequence[PartitionLoad]) -> Iterator[list[PartitionLoad]]:

@@ -59,8 +59,7 @@ def load(folder: Path, home: Path) -> None:
                 for (fields, header), same in groups.items():
                     reader = csv_reader(same, dict.fromkeys(fields, "varchar"), header=header)
                     yield connection.execute(
-                        f"select * exclude (filename), parse_filename(filename) as file_name, "
-                        f"delivered_at from {reader} join delivered "
+                        f"select * exclude (filename) from {reader} join delivered "
                         "on file_name = parse_filename(filename)"
                     ).to_arrow_table()
 
@@ -97,11 +96,12 @@ def shim(home: Path) -> None:
             connection.execute(
                 f"create view raw.{feed} as select {spelled}, {of_row} as _country, "
                 "cast(strptime(regexp_extract(file_name, '_([0-9]{8})\\.csv$', 1), '%Y%m%d') "
-                "as date) as _batch_date, delivered_at at time zone 'UTC' as _delivered_at, file_name as _file_id, "
-                "file_name as _source_file, _row_number, delivered_at at time zone 'UTC' as _loaded_at, "
+                "as date) as _batch_date, delivered_at at time zone 'UTC' as _delivered_at, "
+                "file_name as _file_id, file_name as _source_file, _row_number, "
+                "delivered_at at time zone 'UTC' as _loaded_at, "
                 "'' as _run_id, cast(null as varchar) as _rescued "
-                f"from (select *, case {token} when 'UK' then 'GB' when '' then 'ALL' else {token} end "
-                f"as country, rowid as _row_number from {DATASET}.{feed})"
+                f"from (select *, case {token} when 'UK' then 'GB' when '' then 'ALL' "
+                f"else {token} end as country, rowid as _row_number from {DATASET}.{feed})"
             )
 
 
