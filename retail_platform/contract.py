@@ -4,17 +4,19 @@ One YAML file per feed drives the gate, the RAW table, its checks and its docume
 live in the YAML; how rules are applied lives in `retail_platform.gate`.
 """
 
+import codecs
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -89,8 +91,11 @@ class FeedIngestion(BaseModel):
     @field_validator("country_pattern")
     @classmethod
     def _one_group(cls, value: str | None) -> str | None:
-        if value is not None and re.compile(value).groups != 1:
-            raise ValueError("country_pattern needs exactly one group: the country")
+        try:
+            if value is not None and re.compile(value).groups != 1:
+                raise ValueError("country_pattern needs exactly one group: the country")
+        except re.error as exc:
+            raise ValueError(f"country_pattern is no regular expression: {exc}") from exc
         return value
 
 
@@ -168,8 +173,8 @@ class FeedContract:
         """`country_ranges` spelled out."""
         numbers: dict[int, str] = {}
         for block, country in self.ingestion.country_ranges.items():
-            first, _, last = block.partition("-")
-            numbers.update(dict.fromkeys(range(int(first), int(last or first) + 1), country))
+            first, last = _block(block)
+            numbers.update(dict.fromkeys(range(first, last + 1), country))
         return numbers
 
 
@@ -218,6 +223,8 @@ def read_contract(path: Path) -> FeedContract:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         odcs = OpenDataContractStandard.model_validate(document)
+        if len(odcs.schema_ or []) != 1:
+            raise ValueError(f"schema has {len(odcs.schema_ or [])} tables; expected one")
         (table,) = odcs.schema_ or []
         ingestion = FeedIngestion.model_validate(_custom(odcs.customProperties, "ingestion"))
         columns = tuple(_column(p) for p in table.properties or [])
@@ -290,7 +297,10 @@ def _kind(prop: SchemaProperty) -> tuple[Kind, int, int]:
 
 
 def _decimal(value: Any) -> Decimal | None:
-    return None if value is None else Decimal(str(value))
+    try:
+        return None if value is None else Decimal(str(value))
+    except InvalidOperation as exc:
+        raise ValueError(f"minimum or maximum {value!r} is no number") from exc
 
 
 def _custom(properties: Any, name: str) -> Any:
@@ -305,39 +315,104 @@ def _fingerprint(document: Any) -> str:
 
 
 _META = frozenset({"country", "batch_date", "business_date"})
+_OWN_TABLES = frozenset({"file_ledger", "late_days"})
+_SQL_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """all and any as between by case cast check column create current delete distinct drop else
+        end exists false from grant group having in insert into is join like not null of on or
+        order row rows select set start table then to trigger true union unique update using values
+        when where with""",
+    )
+)
 
 
 def _check(contract: FeedContract, path: Path) -> None:
     problems: list[str] = []
     names = [c.name for c in contract.columns]
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", contract.name):
-        problems.append(f"table name {contract.name!r} is not snake_case")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", contract.name) or contract.name in _OWN_TABLES:
+        problems.append(f"table name {contract.name!r} is not snake_case or is reserved")
     if not contract.primary_key:
         problems.append("no column has primaryKey: true")
-    if contract.scope is Scope.COUNTRY and contract.ingestion.country_ranges:
-        bad = [b for b in contract.ingestion.country_ranges if not re.fullmatch(r"\d+(-\d+)?", b)]
-        problems += [f"country_ranges: {b!r} is not a number or first-last" for b in bad]
     problems += [
         f"column {n!r} is there twice" for n in sorted({n for n in names if names.count(n) > 1})
     ]
     problems += [
         f"column name {n!r} is not snake_case or is reserved"
         for n in names
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", n) or n in _META
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", n) or n in _META or n in _SQL_WORDS
     ]
     words: dict[str, str] = {}
     for column in contract.columns:
+        problems += _column_problems(column)
         for word in column.header_words:
             if words.setdefault(word, column.name) != column.name:
                 problems.append(f"header {word!r} names both {words[word]} and {column.name}")
-    known = set(names)
-    for what, used in (
-        ("business_date", [contract.ingestion.business_date]),
-        ("country_column", [contract.ingestion.country_column]),
-        ("variants", [c for v in contract.ingestion.variants for c in v]),
-    ):
-        problems += [
-            f"{what} names {c!r}, which is no column" for c in used if c and c not in known
-        ]
+    problems += _ingestion_problems(contract)
     if problems:
         raise ConfigurationError(f"{path}: " + "; ".join(problems))
+
+
+def _column_problems(column: Column) -> Iterator[str]:
+    """What would only show when the first file is judged."""
+    rules = {"pattern": column.pattern, "enum": column.allowed}
+    bounds = {"minimum": column.minimum, "maximum": column.maximum}
+    if column.kind is Kind.TEXT:
+        yield from _pattern_problems(f"pattern of {column.name}", column.pattern)
+    else:
+        yield from (f"{column.name}: {r} works on varchar only" for r, v in rules.items() if v)
+    if column.kind not in (Kind.INTEGER, Kind.DECIMAL, Kind.DOUBLE):
+        for rule, bound in bounds.items():
+            if bound is not None:
+                yield f"{column.name}: {rule} works on numbers only"
+    if column.kind is Kind.DECIMAL and not column.scale <= column.precision <= 38:
+        yield f"{column.name}: decimal({column.precision},{column.scale}) is beyond decimal(38,s)"
+
+
+def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
+    rules = contract.ingestion
+    for what, used in (
+        ("business_date", [rules.business_date]),
+        ("country_column", [rules.country_column]),
+        ("variants", [c for v in rules.variants for c in v]),
+    ):
+        for name in used:
+            if name and name not in contract.column_by_name:
+                yield f"{what} names {name!r}, which is no column"
+    when = contract.column_by_name.get(rules.business_date or "")
+    if when and when.kind not in (Kind.DATE, Kind.TIMESTAMP):
+        yield f"business_date names {when.name!r}, which is no date or timestamp"
+    if (rules.country_pattern or rules.country_ranges) and not rules.country_column:
+        yield "country_pattern and country_ranges need a country_column"
+    yield from _pattern_problems("country_pattern", rules.country_pattern)
+    taken: dict[int, str] = {}
+    for block, country in rules.country_ranges.items():
+        first, last = _block(block)
+        if first > last:
+            yield f"country_ranges: {block!r} is not a number or first-last"
+        for number in range(first, last + 1):
+            if taken.setdefault(number, country) != country:
+                yield f"country_ranges: {number} belongs to {taken[number]} and {country}"
+    yield from (f"delimiter {d!r} is not one character" for d in rules.delimiters if len(d) != 1)
+    try:
+        codecs.lookup(rules.fallback_encoding)
+    except LookupError:
+        yield f"fallback_encoding {rules.fallback_encoding!r} is unknown"
+
+
+def _pattern_problems(what: str, pattern: str | None) -> Iterator[str]:
+    """Patterns run in two engines: Python's, and that of polars, which knows no look-around."""
+    if pattern is None:
+        return
+    try:
+        re.compile(pattern)
+        pl.Series([""]).str.contains(pattern)
+    except (re.error, pl.exceptions.ComputeError) as exc:
+        reason = " ".join(str(exc).split())[:120]
+        yield f"{what} {pattern!r} is no regular expression ({reason})"
+
+
+def _block(text: str) -> tuple[int, int]:
+    """First and last number of ``7`` or ``1-5``; an empty range when it is neither."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    return (int(match[1]), int(match[2] or match[1])) if match else (1, 0)

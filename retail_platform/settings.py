@@ -3,10 +3,13 @@
 Everything else receives a `Settings` value. Nothing here touches disk or network.
 """
 
+import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 
@@ -77,13 +80,17 @@ class Settings:
             valid = ", ".join(e.value for e in Environment)
             message = f"RETAIL_ENV is {name!r}; expected one of: {valid}."
             raise ConfigurationError(message) from exc
-        home = Path(env.get("RETAIL_HOME", ".retail")).expanduser().resolve()
+        home = Path(env.get("RETAIL_HOME") or ".retail").expanduser().resolve()
         lake_url = env.get("RETAIL_LAKE_URL", "")
         if not lake_url:
             if environment is Environment.PROD:
                 message = "RETAIL_LAKE_URL is not set; production needs s3://bucket/prefix."
                 raise ConfigurationError(message)
             lake_url = (home / "lake").as_uri()
+        if not re.match(r"(file|s3|gs|az)://.", lake_url):
+            raise ConfigurationError(
+                f"RETAIL_LAKE_URL is {lake_url!r}; expected s3://bucket/prefix or file:///folder."
+            )
         countries = env.get("RETAIL_COUNTRIES_FILE", "")
         return cls(
             environment=environment,
@@ -95,7 +102,7 @@ class Settings:
                 if p
             ),
             countries_file=Path(countries).expanduser().resolve() if countries else None,
-            first_day=env.get("RETAIL_FIRST_DAY", "2023-01-01"),
+            first_day=_day(env, "RETAIL_FIRST_DAY", "2023-01-01"),
             settle_seconds=_number(env, "RETAIL_SETTLE_SECONDS", 2.0),
             backlog_partitions=int(_number(env, "RETAIL_BACKLOG_PARTITIONS", 60)),
         )
@@ -109,7 +116,7 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
         value = float(text)
     except ValueError as exc:
         raise ConfigurationError(f"{name} is {text!r}; expected a number.") from exc
-    if value < 0:
+    if not 0 <= value < math.inf:
         raise ConfigurationError(f"{name} is {text}; expected zero or more.")
     return value
 
@@ -127,6 +134,14 @@ def exported(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _day(env: Mapping[str, str], name: str, default: str) -> str:
+    text = env.get(name) or default
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError as exc:
+        raise ConfigurationError(f"{name} is {text!r}; expected a day like {default}.") from exc
 
 
 def export(variables: Mapping[str, str]) -> None:

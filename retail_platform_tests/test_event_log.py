@@ -53,7 +53,7 @@ PARTITIONS = dg.MultiPartitionsDefinition(
 )
 RANGE = {
     "dagster/asset_partition_range_start": "CN|2025-01-01",
-    "dagster/asset_partition_range_end": "DE|2025-01-04",
+    "dagster/asset_partition_range_end": "DE|2025-01-02",
 }
 ONE_RUN = dg.BackfillPolicy.single_run()
 STOCK = ""
@@ -178,22 +178,22 @@ def answers(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
             for key, records in {
                 "history": log.get_asset_check_execution_history(CHECK, limit=100),
                 "one partition": log.get_asset_check_execution_history(
-                    CHECK, limit=5, partition_filter=PartitionKeyFilter(key="FR|2025-01-03")
+                    CHECK, limit=5, partition_filter=PartitionKeyFilter(key="FR|2025-01-02")
                 ),
                 "latest": log.get_latest_asset_check_execution_by_key([CHECK]).values(),
             }.items()
         },
     }
     for key in (RAW, MART):
-        some = dg.AssetRecordsFilter(key, asset_partitions=["FR|2025-01-02", "DE|2025-01-04"])
-        newer = dg.AssetRecordsFilter(key, after_storage_id=40, before_storage_id=80)
+        some = dg.AssetRecordsFilter(key, asset_partitions=["FR|2025-01-02", "DE|2025-01-01"])
+        newer = dg.AssetRecordsFilter(key, after_storage_id=20, before_storage_id=30)
         found[key.to_user_string()] = {
             "entry": [record.asset_entry for record in log.get_asset_records([key])],
             "materialized": log.get_materialized_partitions(key),
             "of partitions": log.fetch_materializations(some, limit=9),
             "since last time": log.fetch_materializations(newer, limit=99, ascending=True),
             "oldest first, in pages": list(
-                _pages(partial(log.fetch_materializations, key, 5, ascending=True))
+                _pages(partial(log.fetch_materializations, key, 2, ascending=True))
             ),
             "observations": log.fetch_observations(key, limit=99),
             "planned": instance.fetch_planned_materializations(key, limit=99),
@@ -311,11 +311,11 @@ class TestSameAnswers:
         expected = answers(stock, recorded.run.run_id)
         assert answers(batched, recorded.run.run_id) == expected
         # The questions are worth asking: each has something to answer.
-        assert len(expected["raw"]["materialized"]) == 12
-        assert 0 < len(expected["raw"]["since last time"].records) < 12
-        assert len(expected["raw"]["observations"].records) == 4
-        assert len(expected["checks"]["history"]) == 12
-        assert expected["run stats"].materializations == 24
+        assert len(expected["raw"]["materialized"]) == 6
+        assert 0 < len(expected["raw"]["since last time"].records) < 6
+        assert len(expected["raw"]["observations"].records) == 2
+        assert len(expected["checks"]["history"]) == 6
+        assert expected["run stats"].materializations == 12
 
     def test_after_wiping_an_asset_and_deleting_the_run(
         self, stock: dg.DagsterInstance, batched: dg.DagsterInstance, recorded: Recorded
@@ -576,9 +576,9 @@ class TestConfiguration:
     ) -> None:
         with counted_commits() as commits:
             result = dg.materialize([mart], instance=batched, tags=RANGE)
-        assert len(batched.get_materialized_partitions(MART)) == 12
-        assert len(batched.fetch_planned_materializations(MART, limit=99).records) == 12
-        # 24 events, of which the 12 announced and the 12 recorded are a batch each.
+        assert len(batched.get_materialized_partitions(MART)) == 6
+        assert len(batched.fetch_planned_materializations(MART, limit=99).records) == 6
+        # Of some 20 events, the 6 announced and the 6 recorded partitions are a batch each.
         assert commits[result.run_id] < 24
         with counted_commits() as commits, pytest.MonkeyPatch.context() as patch:
             patch.delenv("DAGSTER_EVENT_BATCH_SIZE")

@@ -110,7 +110,6 @@ def build_batch_day_assets(
         model_run = ModelRun(context, by_key, dbt, warehouse)
         if model_run.models:
             yield from _build_models(context, model_run, run, feeds_of_model, partitioning, scope)
-        run.report_late_days(scope)
 
     return batch_day
 
@@ -133,6 +132,12 @@ def _build_models(
         return
     box = bounding_slices(touched, partitioning.order(scope))
     model_run.build(box)
+    # Said by whoever stages the rows, which may be a later run than the one that loaded them, and
+    # before the models count as built: a run that fails in between is repeated and says it again.
+    for key, model in model_run.models.items():
+        if model.schema == "staging":
+            for feed in feeds_of_model[key]:
+                run.report_late_days(feed, wanted[key], scope)
     record_materializations(context, model_run.materializations(wanted, box))
     yield from model_run.checks(box)
     model_run.publish(box)
@@ -334,17 +339,12 @@ class _BatchDayRun:
             },
         )
 
-    def report_late_days(self, scope: Scope) -> None:
+    def report_late_days(
+        self, feed: str, batch_partitions: Collection[Partition], scope: Scope
+    ) -> None:
         """Tell the intermediate layer which days beyond the lookback have changed rows."""
-        business_days = {
-            business
-            for feed, contract in self._contracts.items()
-            if contract.ingestion.business_date
-            for _, business in self._warehouse.late_days(
-                feed, {load.partition for load in self._loads(feed)}
-            )
-        }
-        for partition in sorted(business_days):
+        late = self._warehouse.late_days(feed, batch_partitions)
+        for partition in sorted({business for _, business in late}):
             if partition.day >= self._first_day:
                 self._context.instance.report_runless_asset_event(
                     dg.AssetMaterialization(LATE_DAYS[scope], partition=str(partition))

@@ -17,6 +17,7 @@ import dagster as dg
 from retail_platform.partitions import Partition
 
 try:
+    from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
     from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 except ImportError as error:
     raise ImportError(
@@ -61,7 +62,7 @@ class InputsArrived(dg.AutomationCondition):
             [
                 # A new day has inputs already: Friday's exchange rate makes Sunday's.
                 last_day.isoformat(),
-                *(_newest_event(view.instance, parent) for parent in parents),
+                *(_newest_event(view, parent) for parent in parents),
             ]
         )
         requested = {
@@ -201,8 +202,9 @@ def _latest(
     return {Partition.parse(partition): storage_id for partition, storage_id in found.items()}
 
 
-def _newest_event(instance: dg.DagsterInstance, key: dg.AssetKey) -> int:
-    record = next(iter(instance.get_asset_records([key])), None)
+def _newest_event(view: AssetGraphView, key: dg.AssetKey) -> int:
+    # The tick has fetched the records of all assets in one query; one by one they cost 50 ms each.
+    record = view.get_inner_queryer_for_back_compat().get_asset_record(key)
     return (record.asset_entry.last_materialization_storage_id or 0) if record else 0
 
 

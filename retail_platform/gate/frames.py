@@ -13,11 +13,12 @@ import polars as pl
 
 from retail_platform.contract import FeedContract
 from retail_platform.countries import ALL, CountryRegistry
-from retail_platform.gate.layout import Layout
+from retail_platform.gate.layout import Layout, split_line
 from retail_platform.gate.rows import META
 from retail_platform.gate.text import Rows
 
 _EXTRA = "_extra_"
+_QUOTED = r'"(?:[^"]|"")*"'
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,20 @@ def _structural_problem(
     line = pl.col("_line")
     width = len(layout.fields)
     if any(f is not None for f in fields):
-        # A file with quotes was split by the csv reader; others may hold delimiters as text only.
+        # Some files were split by the csv reader already.
         counts = pl.Series(
             [
-                len(f) if f is not None else text.count(layout.delimiter) + 1
+                len(f if f is not None else split_line(text, layout.delimiter))
                 for f, text in zip(fields, meta["_line"], strict=True)
             ],
             dtype=pl.Int64,
         )
         wrong = pl.lit(counts) != width
     else:
-        wrong = line.str.count_matches(layout.delimiter, literal=True) != width - 1
+        bare = line
+        if meta["_line"].str.contains('"', literal=True).any():
+            bare = line.str.replace_all(_QUOTED, "")
+        wrong = bare.str.count_matches(layout.delimiter, literal=True) != width - 1
     header = pl.lit(layout.header, dtype=pl.String)
     return meta.select(
         pl.when(line == header)
@@ -107,7 +111,7 @@ def _split(
         return pl.DataFrame(schema=schema).hstack(meta)
     if any(f is not None for f in fields):
         rows = [
-            f if f is not None else text.split(layout.delimiter)
+            f if f is not None else split_line(text, layout.delimiter)
             for f, text in zip(
                 (f for f, ok in zip(fields, whole, strict=True) if ok), meta["_line"], strict=True
             )
@@ -118,7 +122,7 @@ def _split(
             io.BytesIO("\n".join(meta["_line"]).encode()),
             has_header=False,
             separator=layout.delimiter,
-            quote_char=None,
+            quote_char='"',
             schema=schema,
             encoding="utf8",
         )
@@ -176,16 +180,18 @@ def with_countries(
     else:
         found, told = _country_of_row(contract, registry)
     shared = token == ALL if contract.scope.value == "country" else pl.lit(value=False)
+    # Numbers may belong to a country that this installation has no partitions for.
+    market = pl.when(found.is_in([*registry.codes, ALL])).then(found)
     wrong = (
-        pl.when(~told & (found.is_null()) & (shared | ~pl.lit(bool(contract.country_by_number))))
+        pl.when(~told & market.is_null() & (shared | ~pl.lit(bool(contract.country_by_number))))
         .then(pl.lit("row:unknown_country"))
         .when(~shared & found.is_not_null() & (found != token))
         .then(pl.lit("row:country_mismatch"))
     )
-    first = pl.when(shared).then(found).otherwise(token).drop_nulls().first().over("_file")
+    first = pl.when(shared).then(market).otherwise(token).drop_nulls().first().over("_file")
     return joined.with_columns(
         _problem=pl.coalesce("_problem", wrong),
-        _country=pl.coalesce(pl.when(shared).then(found).otherwise(token), first),
+        _country=pl.coalesce(pl.when(shared).then(market).otherwise(token), first),
         _batch_date=pl.col("day"),
     ).select(frame.columns)
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,7 +214,10 @@ class DbtProject:
             DuckDBConnectionManager.close_all_connections()
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(self.target.encode())
+        # Another dbt, or another version of what is written beside the manifest, parses anew too.
+        digest = hashlib.sha256(f"{self.target} {version('dbt-core')}".encode())
+        for module in ("dbt_project.py", "column_lineage.py"):
+            digest.update(Path(__file__).with_name(module).read_bytes())
         for path in sorted(self.project_dir.rglob("*")):
             inside = path.relative_to(self.project_dir)
             if path.is_file() and inside.parts[0] not in ("target", "logs", "dbt_packages"):

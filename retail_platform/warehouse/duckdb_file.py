@@ -293,8 +293,9 @@ def _create(connection: duckdb.DuckDBPyConnection, table: str, columns: Mapping[
         spelled = ", ".join(f"{name} {sql_type}" for name, sql_type in columns.items())
         connection.execute(f"create table {RAW_SCHEMA}.{table} ({spelled})")
         return
-    for name in columns.keys() - there:
-        connection.execute(f"alter table {RAW_SCHEMA}.{table} add column {name} {columns[name]}")
+    for name, sql_type in columns.items():
+        if name not in there:
+            connection.execute(f"alter table {RAW_SCHEMA}.{table} add column {name} {sql_type}")
 
 
 def _transactions(loads: Sequence[PartitionLoad]) -> Iterator[list[PartitionLoad]]:
