@@ -106,6 +106,7 @@ class Column:
     Attributes:
         name: name in RAW, snake case.
         header: name partners write in the header line; `synonyms` are accepted too.
+        sql_type: type of the column in RAW.
         precision, scale: of a decimal, else zero.
         classification: ``public``, ``internal`` or ``pii``.
     """
@@ -114,6 +115,7 @@ class Column:
     header: str
     synonyms: tuple[str, ...]
     kind: Kind
+    sql_type: str
     precision: int
     scale: int
     required: bool
@@ -255,6 +257,7 @@ def _column(prop: SchemaProperty) -> Column:
         header=prop.businessName or prop.name or "",
         synonyms=tuple(str(s.synonym) for s in prop.synonyms or []),
         kind=kind,
+        sql_type=(prop.physicalType or "").lower().replace(" ", ""),
         precision=precision,
         scale=scale,
         required=bool(prop.required),

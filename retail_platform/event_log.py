@@ -86,7 +86,7 @@ class BatchedEventLogStorage(SqlEventLogStorage):
     def store_event(self, event: EventLogEntry) -> None:
         """Store one event; of an announced range, one row per partition."""
         if _planned_range(event) is None:
-            super().store_event(event)  # type: ignore[safe-super]
+            super().store_event(event)
         else:
             self.store_event_batch([event])
 

@@ -32,7 +32,11 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
 from dagster._core.event_api import PartitionKeyFilter, RunStatusChangeRecordsFilter
-from dagster._core.events import DagsterEventBatchMetadata, StepMaterializationData
+from dagster._core.events import (
+    AssetMaterializationPlannedData,
+    DagsterEventBatchMetadata,
+    StepMaterializationData,
+)
 from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._record import copy
@@ -252,26 +256,27 @@ def store_in_both(
         batched.event_log_storage.store_event_batch(batch)
 
 
-def materialization(run_id: str, partition: str) -> dg.EventLogEntry:
+def entry(
+    run_id: str, kind: dg.DagsterEventType, data: Any, timestamp: float | None = None
+) -> dg.EventLogEntry:
     return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None,
         level="debug",
         user_message="",
         run_id=run_id,
-        timestamp=time.time(),
+        timestamp=timestamp or time.time(),
         step_key="raw",
         job_name="job",
         dagster_event=dg.DagsterEvent(
-            event_type_value=MATERIALIZATION.value,
-            job_name="job",
-            step_key="raw",
-            event_specific_data=StepMaterializationData(
-                dg.AssetMaterialization(
-                    RAW, partition=partition, tags={"dagster/data_version": partition}
-                )
-            ),
+            event_type_value=kind.value, job_name="job", step_key="raw", event_specific_data=data
         ),
     )
+
+
+def materialization(run_id: str, partition: str) -> dg.EventLogEntry:
+    tags = {"dagster/data_version": partition}
+    event = dg.AssetMaterialization(RAW, partition=partition, tags=tags)
+    return entry(run_id, MATERIALIZATION, StepMaterializationData(event))
 
 
 def partitions_in_log(log: EventLogStorage, run_id: str) -> Counter[str | None]:
@@ -333,6 +338,28 @@ class TestSameAnswers:
         assert answers(batched, run_id) == expected
         assert expected["run log"] == expected["raw"]["tags"] == []
 
+    @pytest.mark.parametrize("method", ["store_event", "store_event_batch"])
+    def test_after_announcing_a_range(
+        self, stock: dg.DagsterInstance, batched: dg.DagsterInstance, method: str
+    ) -> None:
+        """Our storage gets one event for the range, the stock storage one for each partition."""
+        run_id, now = "run", time.time()
+        keys = ["CN|2025-01-01", "CN|2025-01-02", 'quoted "|ü']
+        subset = DefaultPartitionsSubset(set(keys))
+        whole = AssetMaterializationPlannedData(RAW, partitions_subset=subset)
+        event = entry(run_id, PLANNED, whole, now)
+        log = batched.event_log_storage
+        log.store_event(materialization(run_id, "before"))
+        getattr(log, method)(event if method == "store_event" else [event])
+        stock.event_log_storage.store_event(log.get_logs_for_run(run_id, limit=1)[0])
+        for key in subset.get_partition_keys():
+            one = AssetMaterializationPlannedData(RAW, partition=key)
+            stock.event_log_storage.store_event(entry(run_id, PLANNED, one, now))
+        expected = answers(stock, run_id)
+        assert answers(batched, run_id) == expected
+        assert set(expected["raw"]["ids"][PLANNED]) == set(keys)
+        assert len(expected["raw"]["planned"].records) == 3
+
     def test_each_storage_reads_and_continues_what_the_other_wrote(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -366,20 +393,13 @@ class TestTransactions:
         self, batched: dg.DagsterInstance
     ) -> None:
         keys = PARTITIONS.get_partition_keys()
-        planned = dg.EventLogEntry(  # type: ignore[no-untyped-call]
-            error_info=None,
-            level="debug",
-            user_message="",
-            run_id="run",
-            timestamp=time.time(),
-            dagster_event=dg.DagsterEvent(
-                event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value,
-                job_name="job",
-                event_specific_data=AssetCheckEvaluationPlanned(
-                    asset_key=RAW,
-                    check_name="schema",
-                    partitions_subset=DefaultPartitionsSubset(set(keys)),
-                ),
+        planned = entry(
+            "run",
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
+            AssetCheckEvaluationPlanned(
+                asset_key=RAW,
+                check_name="schema",
+                partitions_subset=DefaultPartitionsSubset(set(keys)),
             ),
         )
         log = batched.event_log_storage
@@ -572,18 +592,26 @@ class TestConfiguration:
             assert isinstance(in_other_process.event_log_storage, BatchedSqliteEventLogStorage)
 
     def test_a_run_announces_and_records_its_partitions_in_batches(
-        self, batched: dg.DagsterInstance
+        self, batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with counted_commits() as commits:
-            result = dg.materialize([mart], instance=batched, tags=RANGE)
+        handed_in: Counter[dg.DagsterEventType | None] = Counter()
+        store = batched.event_log_storage.store_event
+
+        def note(event: dg.EventLogEntry) -> None:
+            handed_in[event.dagster_event_type] += 1
+            store(event)
+
+        monkeypatch.setattr(batched.event_log_storage, "store_event", note)
+        with counted_commits() as batchwise:
+            run = dg.materialize([mart], instance=batched, tags=RANGE).run_id
+        assert handed_in[PLANNED] == 1, "the whole range is announced at once"
         assert len(batched.get_materialized_partitions(MART)) == 6
         assert len(batched.fetch_planned_materializations(MART, limit=99).records) == 6
-        # Of some 20 events, the 6 announced and the 6 recorded partitions are a batch each.
-        assert commits[result.run_id] < 24
-        with counted_commits() as commits, pytest.MonkeyPatch.context() as patch:
+        with counted_commits() as one_by_one, pytest.MonkeyPatch.context() as patch:
             patch.delenv("DAGSTER_EVENT_BATCH_SIZE")
-            result = dg.materialize([mart], instance=batched, tags=RANGE)
-        assert commits[result.run_id] > 24
+            other = dg.materialize([mart], instance=batched, tags=RANGE).run_id
+        assert len(batched.all_logs(run)) == len(batched.all_logs(other))
+        assert one_by_one[other] >= batchwise[run] + 5, "6 partitions were recorded"
 
 
 POSTGRES = """

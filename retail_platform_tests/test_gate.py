@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pytest
@@ -82,6 +83,7 @@ FILES = {
 }
 NASTY = [b'"', b'""', b"\0", b"\r", b"\n", b"\r\n", b",", b";", b"\t", b"\xff", b"\xef\xbb\xbf"]
 NASTY += [b"\xff\xfe", b"\x1f\x8b", "é".encode(), b"\xe9", b"\x85", b"\xe2\x80\xa8", b" ", b"\\"]
+ENCODINGS = ["utf-8"] * 5 + ["utf-16", "utf-16-be", "latin-1", "utf-8-sig"]
 NASTY += [b"INV-ZZ-001-00000001", b"99999999999999999999", b"NaN", b"-0", b"1e400", b"'", b"\x1a"]
 
 
@@ -125,7 +127,7 @@ def rubbish() -> st.SearchStrategy[tuple[str, bytes]]:
 
 
 RANDOM = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 
 
@@ -193,7 +195,7 @@ def mixed_file(seed: int, country: str = "FR", rows: int = 60) -> str:
 
 class TestIndependenceOfBatches:
     @pytest.mark.parametrize("quoted", [False, True])
-    @pytest.mark.parametrize("chunk", [1, 7, 64, 67, 68])
+    @pytest.mark.parametrize("chunk", [5, 30, 66, 67, 68])
     def test_a_file_read_in_chunks_is_judged_as_if_read_at_once(
         self, monkeypatch: pytest.MonkeyPatch, chunk: int, quoted: bool
     ) -> None:
@@ -218,7 +220,7 @@ class TestIndependenceOfBatches:
             assert pieces.quarantine(found) == whole.quarantine(expected)
             assert _rows(pieces, found).equals(_rows(whole, expected))
 
-    @settings(RANDOM, max_examples=25)
+    @settings(RANDOM, max_examples=10)
     @given(st.lists(st.integers(0, 9), min_size=1, max_size=10), st.randoms(use_true_random=False))
     def test_files_are_judged_alike_alone_and_together(
         self, seeds: list[int], rng: random.Random
@@ -372,7 +374,9 @@ class TestValues:
             st.decimals(-(10**11), 10**11, allow_nan=False, places=None).map(str)
             | st.decimals(-(10**10), 10**10, places=2).map(str)
             | st.from_regex(r"[-+]?[0-9]{1,3}(\.[0-9]{0,3})?", fullmatch=True)
-            | st.sampled_from(["1e2", ".5", "5.", "1,5", "0x1", "١", "--1", "1.500", "NaN", "inf"]),
+            | st.sampled_from(
+                ["1e2", ".5", "5.", "1,5", "0x1", "\u0661", "--1", "1.500", "NaN", "inf"]
+            ),
             min_size=1,
             max_size=40,
             unique=True,
@@ -391,16 +395,24 @@ class TestValues:
                 assert value == "not_a_decimal"
 
     def test_integers(self) -> None:
-        assert judged("quantity", ["1", "7.0", " 8 ", "+3", "1.5", "x", "9" * 30, "0", "1001"]) == {
+        assert judged(
+            "quantity", ["1", "7.0", " 8 ", "+3", "1.5", "x", "3000000000", "0", "1001"]
+        ) == {
             "1": 1,
             "7.0": 7,
             " 8 ": 8,
             "+3": 3,
             "1.5": "not_an_integer",
             "x": "not_an_integer",
-            "9" * 30: "not_an_integer",
+            "3000000000": "not_an_integer",  # more than the column's 32 bits hold
             "0": "too_small",
             "1001": "too_large",
+        }
+
+    def test_large_integers(self) -> None:
+        assert judged("customer_id", ["3000000000", str(2**63)]) == {
+            "3000000000": 3_000_000_000,
+            str(2**63): "not_an_integer",
         }
 
     def test_timestamps(self) -> None:
@@ -469,7 +481,7 @@ class TestValues:
 
 
 class TestRulesOfRows:
-    CASES: dict[str, tuple[dict[str, str], str | None]] = {
+    CASES: ClassVar[dict[str, tuple[dict[str, str], str | None]]] = {
         "sale": ({}, None),
         "sale_rounded_half_up_or_half_even": ({"line_total": "90.01"}, None),
         "sale_two_cents_off": ({"line_total": "90.02"}, "row:sale_line_total"),

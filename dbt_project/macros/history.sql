@@ -51,22 +51,3 @@ from (
     )
 ) as changes
 {% endmacro %}
-
-{% macro prefixed(alias, columns) -%}
-    {%- for column in columns -%}
-        {{ alias }}.{{ column }}{{ ', ' if not loop.last }}
-    {%- endfor -%}
-{%- endmacro %}
-
-{#- One hash of several columns. Each part carries its length, so that ('a', 'bc') and ('ab', 'c')
-    differ, as do null and the empty text. -#}
-{% macro fingerprint(columns) -%}
-    {%- set parts = [] -%}
-    {%- for column in columns -%}
-        {%- set text = 'cast(' ~ column ~ ' as varchar)' -%}
-        {%- do parts.append(
-            "coalesce(cast(length(" ~ text ~ ") as varchar) || ':' || " ~ text ~ ", '-')"
-        ) -%}
-    {%- endfor -%}
-    {{ dbt.hash(parts | join(' || ')) }}
-{%- endmacro %}

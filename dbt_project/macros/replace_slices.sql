@@ -35,7 +35,7 @@ delete from {{ relation }}
 where {{ in_slices('country', slice_day_column()) }}
 {% endmacro %}
 
-{#- Late files make increments arrive out of order; inside an increment rows stay in slice order. -#}
+{#- Late files bring increments out of order; inside an increment rows keep the slice order. -#}
 {% macro insert_in_slice_order_sql(arg_dict) %}
 {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
 insert into {{ arg_dict['target_relation'] }} ({{ columns }})

@@ -9,8 +9,8 @@
     {% for code in (var('countries') | string).split(',') if code | trim %}
         {% if not modules.re.match('^[A-Z]{2,3}$', code | trim) %}
             {% do exceptions.raise_compiler_error(
-                "var countries: seen '" ~ var('countries') ~ "', expected comma separated codes such"
-                ~ " as FR,DE (ALL for global models), or nothing for all countries"
+                "var countries: seen '" ~ var('countries') ~ "', expected comma separated codes"
+                ~ " such as FR,DE (ALL for global models), or nothing for all countries"
             ) %}
         {% endif %}
         {% do countries.append(code | trim) %}

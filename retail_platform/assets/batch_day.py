@@ -7,6 +7,7 @@ sees it, while its neighbours in the same run go on.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -107,6 +108,7 @@ def build_batch_day_assets(
         run.take_in_files()
         run.load()
         yield from run.checks()
+        run.raise_failures()
         model_run = ModelRun(context, by_key, dbt, warehouse)
         if model_run.models:
             yield from _build_models(context, model_run, run, feeds_of_model, partitioning, scope)
@@ -191,6 +193,7 @@ class _BatchDayRun:
         self._selected = context.selected_asset_keys
         self._feeds: dict[str, _FeedState] = {}
         self._rejections: list[Rejection] = []
+        self._failures: list[Exception] = []
 
     def take_in_files(self) -> None:
         """Files of the selected feeds and partitions go through the gate."""
@@ -214,10 +217,32 @@ class _BatchDayRun:
             if not arrivals:
                 continue
             gate = Gate(self._lake, self._contracts[feed], self._registry)
-            report = gate.take_in(arrivals, self._progress(feed, len(arrivals)))
-            record_rejections(self._lake, report.rejections)
-            self._rejections += report.rejections
-            self._feeds[feed] = _FeedState(report.manifests, [])
+            with self._failing_alone(feed):
+                report = gate.take_in(arrivals, self._progress(feed, len(arrivals)))
+                record_rejections(self._lake, report.rejections)
+                self._rejections += report.rejections
+                self._feeds[feed] = _FeedState(report.manifests, [])
+
+    @contextmanager
+    def _failing_alone(self, feed: str) -> Iterator[None]:
+        """Put a failure off until the other feeds of the run are loaded and recorded.
+
+        Their files have left the inbox already: nothing would bring this run's news back.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._context.log.error(f"{feed}: {error}")
+            self._failures.append(error)
+
+    def raise_failures(self) -> None:
+        """Fail now if a feed failed.
+
+        Raises:
+            Exception: the first failure; the others are in the log.
+        """
+        if self._failures:
+            raise self._failures[0]
 
     def _progress(self, feed: str, total: int) -> Callable[[int], None]:
         return lambda done: self._context.log.info(
@@ -238,31 +263,33 @@ class _BatchDayRun:
             raw_selected = raw_key(feed) in self._selected
             if not (feed_selected or raw_selected):
                 continue
-            state = self._feeds.setdefault(feed, _FeedState({}, []))
-            manifests = read_manifests(self._lake, feed, self._slices)
-            loads = [PartitionLoad.of(m) for m in manifests.values()]
-            if only_arrivals(self._context):
-                loaded = self._warehouse.loaded_files(feed, self._slices)
-                loads = [
-                    load
-                    for load in loads
-                    if load.partition in state.changed
-                    or load.fingerprint != loaded.get(load.partition)
-                ]
-            state.loads = loads
-            if not loads:
-                continue
-            if feed_selected:
-                self._record(feed_key(feed), loads)
-            if raw_selected:
-                self._warehouse.replace_partitions(
-                    self._lake, contract, loads, self._context.run_id
-                )
-                self._context.log.info(
-                    f"{feed}: {sum(load.rows for load in loads)} rows of {len(loads)} partitions "
-                    "loaded"
-                )
-                self._record(raw_key(feed), loads)
+            with self._failing_alone(feed):
+                self._load_feed(feed, contract, feed_selected, raw_selected)
+
+    def _load_feed(
+        self, feed: str, contract: FeedContract, feed_selected: bool, raw_selected: bool
+    ) -> None:
+        state = self._feeds.setdefault(feed, _FeedState({}, []))
+        manifests = read_manifests(self._lake, feed, self._slices)
+        loads = [PartitionLoad.of(m) for m in manifests.values()]
+        if only_arrivals(self._context):
+            loaded = self._warehouse.loaded_files(feed, self._slices)
+            loads = [
+                load
+                for load in loads
+                if load.partition in state.changed or load.fingerprint != loaded.get(load.partition)
+            ]
+        state.loads = loads
+        if not loads:
+            return
+        if feed_selected:
+            self._record(feed_key(feed), loads)
+        if raw_selected:
+            self._warehouse.replace_partitions(self._lake, contract, loads, self._context.run_id)
+            self._context.log.info(
+                f"{feed}: {sum(load.rows for load in loads)} rows of {len(loads)} partitions loaded"
+            )
+            self._record(raw_key(feed), loads)
 
     def _record(self, key: dg.AssetKey, loads: Collection[PartitionLoad]) -> None:
         record_materializations(

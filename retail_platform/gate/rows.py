@@ -179,7 +179,7 @@ def dtype_of(column: Column) -> pl.DataType:
         return pl.Decimal(column.precision, column.scale)
     simple: dict[Kind, pl.DataType] = {
         Kind.TEXT: pl.String(),
-        Kind.INTEGER: pl.Int64(),
+        Kind.INTEGER: pl.Int32() if column.sql_type == "integer" else pl.Int64(),
         Kind.DOUBLE: pl.Float64(),
         Kind.DATE: pl.Date(),
         Kind.TIMESTAMP: pl.Datetime("us"),

@@ -108,7 +108,9 @@ class FileText:
             for line in wrapper:
                 yield line.rstrip("\n")
         finally:
-            wrapper.detach()
+            # A reader abandoned by an error may be finished only after its file was closed.
+            if not self._content.closed:
+                wrapper.detach()
 
     def _plain_rows(self) -> Iterator[Rows]:
         first, lines = 1, []

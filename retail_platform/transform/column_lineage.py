@@ -28,7 +28,7 @@ def column_lineage(manifest: Mapping[str, Any], compiled: Mapping[str, str]) -> 
     Returns:
         Columns whose SQL cannot be traced are left out: lineage informs, it does not gate.
     """
-    schema = _schema(manifest)
+    schema: dict[str, object] = dict(_schema(manifest))
     found: ColumnLineage = {}
     for unique_id, sql in compiled.items():
         try:

@@ -2,20 +2,12 @@
 
 import polars as pl
 
-from retail_platform.contract import FeedContract, Kind
+from retail_platform.contract import FeedContract
 from retail_platform.gate.rows import dtype_of
 
 RAW_SCHEMA = "raw"
 LEDGER = "file_ledger"
 LATE_DAYS = "late_days"
-
-_SQL_TYPES = {
-    Kind.TEXT: "varchar",
-    Kind.INTEGER: "bigint",
-    Kind.DOUBLE: "double",
-    Kind.DATE: "date",
-    Kind.TIMESTAMP: "timestamp",
-}
 
 META_COLUMNS: dict[str, tuple[str, str]] = {
     "_country": ("varchar", "Country of the partition; ALL for global feeds."),
@@ -60,12 +52,7 @@ LATE_DAYS_COLUMNS: dict[str, str] = {
 def raw_columns(contract: FeedContract) -> dict[str, str]:
     """Column name -> SQL type of a feed's RAW table, contract columns first."""
     return {
-        **{
-            c.name: f"decimal({c.precision},{c.scale})"
-            if c.kind is Kind.DECIMAL
-            else _SQL_TYPES[c.kind]
-            for c in contract.columns
-        },
+        **{c.name: c.sql_type for c in contract.columns},
         **{name: sql_type for name, (sql_type, _) in META_COLUMNS.items()},
     }
 

@@ -1,4 +1,4 @@
-{#- One value of the column, within the other columns of its key, goes with one other value only. -#}
+{#- A value of the column, within the rest of its key, goes with one other value only. -#}
 {% test determines(model, column_name, value, within) %}
 
 select

@@ -12,22 +12,17 @@ used as (
     from {{ model }}
     where {{ column_name }} is not null
 
-),
-
-known as (
-
-    select distinct country, {{ field }} as known_value
-    from {{ to }}
-
 )
 
 select
     used.country,
     used.used_value
 from used
-left join known
-    on known.known_value = used.used_value
-    {{ 'and known.country = used.country' if same_country }}
-where known.known_value is null
+where not exists (
+    select 1
+    from {{ to }} as known
+    where known.{{ field }} = used.used_value
+        {{ 'and known.country = used.country' if same_country }}
+)
 
 {% endtest %}
