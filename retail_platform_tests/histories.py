@@ -19,8 +19,10 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
+from dbt.adapters.sql import SQLConnectionManager
 
-from retail_platform.assets import batch_day, models
+from retail_platform.assets import batch_day, business_day, models
+from retail_platform.assets.recording import record_materializations
 from retail_platform.contract import FeedContract
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.definitions import Platform, build_platform
@@ -217,33 +219,37 @@ FAULTS = (
     *(f"gate {step}" for step in ("data", "quarantine", "history", "manifests", "inbox")),
     *(f"load {s}" for s in ("begin", "delete", "insert", "ledger", "commit", "committed")),
     "before models",
+    "dbt statement",
     "after models",
-    "events",
+    "batch-day events",
+    "business-day events",
 )
+"""Points of a run, in about the order in which it passes them."""
 
 
 class Fault(Exception):
     """What an injected failure raises."""
 
 
+def fail() -> None:
+    """What a full disk or a lost connection does."""
+    raise Fault("injected")
+
+
 @contextmanager
-def faults(point: str | None, after: int) -> Iterator[None]:
-    """Make one point of the platform fail, as a full disk or a lost connection would."""
+def faults(point: str | None, after: int, strike: Callable[[], None] = fail) -> Iterator[None]:
+    """Strike whenever the platform passes a point, from a certain time on.
+
+    Args:
+        point: one of `FAULTS`; None strikes never.
+        after: how often the point is passed unharmed.
+    """
     passed: Counter[str] = Counter()
 
     def pass_by(here: str) -> None:
         passed[here] += 1
         if here == point and passed[here] > after:
-            raise Fault(f"injected at {point}")
-
-    def build(run: models.ModelRun, slices: Any, real: Any = models.ModelRun.build) -> None:
-        pass_by("before models")
-        real(run, slices)
-        pass_by("after models")
-
-    def record(*arguments: Any, real: Any = batch_day.record_materializations) -> int:
-        pass_by("events")
-        return real(*arguments)
+            strike()
 
     def gate(*arguments: Any) -> Gate:
         return Gate(*arguments, on_step=lambda step: pass_by(f"gate {step}"))
@@ -251,11 +257,26 @@ def faults(point: str | None, after: int) -> Iterator[None]:
     def warehouse(resource: DuckDBResource) -> DuckDBWarehouse:
         return DuckDBWarehouse(Path(resource.path), on_step=lambda step: pass_by(f"load {step}"))
 
+    def passing(here: str, real: Callable[..., Any], then: str | None = None) -> Callable[..., Any]:
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            pass_by(here)
+            result = real(*arguments, **options)
+            if then:
+                pass_by(then)
+            return result
+
+        return wrapper
+
+    recorded = record_materializations
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models.ModelRun, "build", build)
-        patch.setattr(batch_day, "record_materializations", record)
         patch.setattr(batch_day, "Gate", gate)
         patch.setattr(DuckDBResource, "open", warehouse)
+        build = passing("before models", models.ModelRun.build, "after models")
+        patch.setattr(models.ModelRun, "build", build)
+        query = passing("dbt statement", SQLConnectionManager.add_query)
+        patch.setattr(SQLConnectionManager, "add_query", query)
+        for module, kind in ((batch_day, "batch-day"), (business_day, "business-day")):
+            patch.setattr(module, "record_materializations", passing(f"{kind} events", recorded))
         yield
 
 

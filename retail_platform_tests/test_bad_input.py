@@ -936,7 +936,9 @@ class TestContractChanges:
         desk = local_desk(tmp_path)
         desk.deliver(NAME, csv_text("transactions", [r | {"line": "0"} for r in receipts(20)]))
         assert desk.take_in().code(NAME) == "too_many_bad_rows"
-        assert desk.take_in().code(NAME) == "too_many_bad_rows"  # from the record, not read again
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Gate, "take_in", None)  # the record is enough, it is not read again
+            assert desk.take_in().code(NAME) == "too_many_bad_rows"
         old = desk.contracts["transactions"]
         rules = old.ingestion.model_copy(update={"max_bad_rows": 20})
         new = replace(old, ingestion=rules, schema_version="other")

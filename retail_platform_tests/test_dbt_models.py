@@ -5,7 +5,9 @@ gate or the loader is involved. Rules inside one model are unit tests beside the
 """
 
 import random
+import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -210,9 +212,34 @@ FRI, SAT, SUN = date(2025, 1, 10), date(2025, 1, 11), date(2025, 1, 12)
 NO_RATE_DAY = date(2025, 1, 20)
 
 
+@dataclass(frozen=True)
+class Build:
+    """One full build, made once for all tests that start from it."""
+
+    path: Path
+    status: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest) -> Build:
+    warehouse = Warehouse(tmp_path_factory.mktemp("build"), manifest)
+    warehouse.create_raw()
+    deliver_two_countries_around_a_weekend(warehouse)
+    status = outcomes(warehouse.dbt("build"))
+    return Build(warehouse.path, status)
+
+
 @pytest.fixture
-def traded(warehouse: Warehouse) -> Warehouse:
-    """Two countries around a weekend, with the cases that real files bring."""
+def traded(build: Build, tmp_path: Path, manifest: Manifest) -> Iterator[Warehouse]:
+    """A copy of that build, to change at will."""
+    shutil.copy(build.path, tmp_path)
+    warehouse = Warehouse(tmp_path, manifest)
+    yield warehouse
+    warehouse.close()
+
+
+def deliver_two_countries_around_a_weekend(warehouse: Warehouse) -> None:
+    """The cases that real files bring."""
     deliver = warehouse.deliver
     deliver("fx_rates", "ALL", FRI, [rate(FRI, "USD", "1.25")])
     deliver(
@@ -278,7 +305,6 @@ def traded(warehouse: Warehouse) -> Warehouse:
     deliver(
         "employees", "FR", FRI, [{"employee_id": 1, "store_id": 21, "name": "N", "position": "P"}]
     )
-    return warehouse
 
 
 # ------------------------------------------------------------------------------------ properties
@@ -308,10 +334,8 @@ def test_personal_data_stays_in_staging(manifest: Manifest) -> None:
 # --------------------------------------------------------------------------------- hand-made days
 
 
-def test_totals_by_hand(traded: Warehouse) -> None:
-    result = traded.dbt("build")
-    status = outcomes(result)
-
+def test_totals_by_hand(build: Build, traded: Warehouse) -> None:
+    status = build.status
     # US sold in dollars ten days after the last rate: reported, and nothing else fails
     blocked = {"assert_no_sales_day_without_fx_rate"}
     assert {name for name, s in status.items() if s in ("fail", "error", "skipped")} == blocked
@@ -365,7 +389,6 @@ def test_totals_by_hand(traded: Warehouse) -> None:
 
 
 def test_a_blocked_day_appears_when_its_rate_arrives(traded: Warehouse) -> None:
-    traded.run()
     traded.deliver("fx_rates", "ALL", NO_RATE_DAY, [rate(NO_RATE_DAY, "USD", "2.00")])
 
     traded.run(
@@ -381,7 +404,6 @@ def test_a_blocked_day_appears_when_its_rate_arrives(traded: Warehouse) -> None:
 
 
 def test_a_correction_that_removes_rows_removes_them_everywhere(traded: Warehouse) -> None:
-    traded.run()
     traded.deliver(
         "transactions", "FR", FRI, [sale("INV-FR-021-00000001", 1, "1.00", "2025-01-10 09:00")], 2
     )
@@ -538,14 +560,12 @@ def test_sliced_runs_in_any_order_equal_one_full_build(warehouse: Warehouse) -> 
 
 
 def test_running_twice_changes_nothing(traded: Warehouse) -> None:
-    traded.run()
     before = {model: traded.table(model) for model in MODELS}
     traded.run()
     assert {model: traded.table(model) for model in MODELS} == before
 
 
 def test_a_failed_insert_leaves_the_slice_as_it_was(traded: Warehouse) -> None:
-    traded.run("stg_stores")
     traded.execute("delete from staging.stg_stores where store_name is null")
     traded.execute("alter table staging.stg_stores alter column store_name set not null")
     before = traded.table("staging.stg_stores")
@@ -559,7 +579,6 @@ def test_a_failed_insert_leaves_the_slice_as_it_was(traded: Warehouse) -> None:
 
 
 def test_data_tests_look_at_the_slices_of_the_run_only(traded: Warehouse) -> None:
-    traded.run()
     traded.execute(
         "insert into marts.fct_sales from marts.fct_sales where business_date = ?", [FRI]
     )

@@ -130,14 +130,14 @@ def test_the_asset_graph_shows_the_one_way_road(page: Page, running: Running) ->
 
 
 def test_a_partition_page_shows_its_rows(page: Page, running: Running) -> None:
-    day = date.today() - timedelta(days=3)
+    day = date.today() - timedelta(days=3)  # noqa: DTZ011
     page.goto(f"{running.url}/assets/marts/fct_sales?view=partitions&partition=FR%7C{day}")
     page.get_by_text("dagster/partition_row_count").first.wait_for()
     assert page.get_by_text(f"FR|{day}").first.is_visible()
 
 
 def test_a_late_file_reruns_the_window_of_its_country_and_nothing_else(running: Running) -> None:
-    day = date.today() - timedelta(days=4)
+    day = date.today() - timedelta(days=4)  # noqa: DTZ011
     invoice = "INV-FR-021-99000001"
     name = f"transactions_FR_{day:%Y%m%d}_late.csv"
     header = (
@@ -145,7 +145,9 @@ def test_a_late_file_reruns_the_window_of_its_country_and_nothing_else(running: 
         "Line Total,Store ID,Employee ID,Currency,Currency Symbol,SKU,Transaction Type,"
         "Payment Method,Invoice Total"
     )
-    row = f"{invoice},1,47162,485,M,,80.5,2,{day} 15:42:00,0,161,21,7,EUR,€,MASU485-M-,Sale,Cash,161"
+    row = (
+        f"{invoice},1,47162,485,M,,80.5,2,{day} 15:42:00,0,161,21,7,EUR,€,MASU485-M-,Sale,Cash,161"
+    )
     with open_instance(running.settings) as instance:
         before = _attempts(instance)
         sales_before = _net_sales(running, day)

@@ -9,7 +9,7 @@ intermediate layer, and this condition follows the mappings that are declared.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, timedelta
 
 import dagster as dg
@@ -28,6 +28,9 @@ except ImportError as error:
 _MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
 _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 
+_MOST_PARAMETERS = 5_000
+"""Partitions named in one query; for more all are fetched."""
+
 
 class InputsArrived(dg.AutomationCondition):
     """True for partitions with an input newer than the start of their last attempt.
@@ -43,7 +46,7 @@ class InputsArrived(dg.AutomationCondition):
 
     @property
     def requires_cursor(self) -> bool:
-        """Remembers the inputs of a quiet evaluation, so that the next one costs one look-up."""
+        """Remembers the inputs of a quiet evaluation: the next one looks at what came since."""
         return True
 
     @property
@@ -56,30 +59,47 @@ class InputsArrived(dg.AutomationCondition):
         if context.candidate_subset.is_empty:
             return dg.AutomationResult(context, context.get_empty_subset())
         view = context.asset_graph_view
-        parents = sorted(view.asset_graph.get(context.key).parent_keys)
-        _, last_day = _day_bounds(context.partitions_def)
-        newest = json.dumps(
-            [
-                # A new day has inputs already: Friday's exchange rate makes Sunday's.
-                last_day.isoformat(),
-                *(_newest_event(view, parent) for parent in parents),
-            ]
-        )
+        first_day, last_day = _day_bounds(context.partitions_def)
+        # A new day has inputs already: Friday's exchange rate makes Sunday's.
+        days = [first_day.isoformat(), last_day.isoformat()]
+        parents = view.asset_graph.get(context.key).parent_keys
+        newest = {parent: _newest_event(view, parent) for parent in parents}
+        inputs = {parent.to_user_string(): event for parent, event in newest.items()}
+        cursor = json.dumps({"days": days, "inputs": inputs}, sort_keys=True)
         requested = {
             key: {Partition.parse(p) for p in subset.expensively_compute_partition_keys()}
             for key, subset in context.request_subsets_by_key.items()
             if isinstance(key, dg.AssetKey) and not subset.is_empty
         }
-        relevant = view.asset_graph.get(context.key).parent_keys & requested.keys()
-        if context.cursor == newest and not relevant:
-            return dg.AutomationResult(context, context.get_empty_subset(), cursor=newest)
-        stale = stale_partitions(view.instance, view.asset_graph, context.key, requested)
+        about_to_run = bool(parents & requested.keys())
+        if context.cursor == cursor and not about_to_run:
+            return dg.AutomationResult(context, context.get_empty_subset(), cursor=cursor)
+        stale = stale_partitions(
+            view.instance,
+            view.asset_graph,
+            context.key,
+            requested,
+            done_until=_done_until(context.cursor, days, parents),
+        )
         subset = view.get_subset_from_partition_keys(
             context.key,
             view.asset_graph.get(context.key).partitions_def,
             {str(p) for p in stale},
         ).compute_intersection(context.candidate_subset)
-        return dg.AutomationResult(context, subset, cursor=None if stale else newest)
+        # What is stale, or waits for an input that may yet fail, must be found again next time.
+        quiet = not stale and not about_to_run
+        return dg.AutomationResult(context, subset, cursor=cursor if quiet else context.cursor)
+
+
+def _done_until(
+    cursor: str | None, days: list[str], parents: Collection[dg.AssetKey]
+) -> dict[dg.AssetKey, int] | None:
+    """Per input the newest event at the last quiet evaluation; None if that says nothing now."""
+    known = json.loads(cursor) if cursor else None
+    if not isinstance(known, dict) or known["days"] != days:
+        return None
+    found = {dg.AssetKey.from_user_string(key): event for key, event in known["inputs"].items()}
+    return found if found.keys() == set(parents) else None
 
 
 def stale_partitions(
@@ -89,6 +109,7 @@ def stale_partitions(
     requested: Mapping[dg.AssetKey, set[Partition]] | None = None,
     *,
     count_failed_attempts: bool = True,
+    done_until: Mapping[dg.AssetKey, int] | None = None,
 ) -> set[Partition]:
     """Partitions of an asset with an input newer than their last attempt.
 
@@ -97,26 +118,36 @@ def stale_partitions(
             run makes its output stale now; one that will not makes its output wait.
         count_failed_attempts: False compares with the last success instead: what a person means
             by "try again".
+        done_until: per input an event up to which nothing is stale. With it the cost follows what
+            is new, without it the length of history.
     """
     node = asset_graph.get(key)
     bounds = _day_bounds(node.partitions_def)
     # Inputs are read before the own state: what a run writes in between is then its newest
     # output, never an input without one.
     inputs = {
-        parent: _latest(instance, parent, _MATERIALIZED)
+        parent: _latest(instance, parent, _MATERIALIZED, after=(done_until or {}).get(parent))
         for parent in node.parent_keys
         # The file ledger has no partitions: written together with RAW, which is an input as well.
         if asset_graph.get(parent).partitions_def is not None
     }
-    done = _latest(instance, key, _MATERIALIZED)
-    started = done | _latest(instance, key, _PLANNED) if count_failed_attempts else done
+    children_of = {
+        parent: _Children(asset_graph.get_partition_mapping(key, parent), bounds)
+        for parent in inputs
+    }
+    mine = None
+    if done_until is not None:
+        mine = {c for parent, p in inputs.items() for i in p for c in children_of[parent].of(i)}
+    done = _latest(instance, key, _MATERIALIZED, of=mine)
+    started = done
+    if count_failed_attempts:
+        started = done | _latest(instance, key, _PLANNED, of=mine)
     # What one run builds together is recorded in order, so there the end of the attempt counts.
     ended = {p: max(i, done.get(p, i)) for p, i in started.items()}
     stale: set[Partition] = set()
     waiting: set[Partition] = set()
     for parent, events in inputs.items():
-        mapping = asset_graph.get_partition_mapping(key, parent)
-        children = _Children(mapping, bounds)
+        children = children_of[parent]
         together = _same_run(asset_graph, key, parent, children)
         attempted = ended if together else started
         for partition, storage_id in events.items():
@@ -196,9 +227,19 @@ def _same_run(
 
 
 def _latest(
-    instance: dg.DagsterInstance, key: dg.AssetKey, event_type: dg.DagsterEventType
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    event_type: dg.DagsterEventType,
+    *,
+    after: int | None = None,
+    of: Collection[Partition] | None = None,
 ) -> dict[Partition, int]:
-    found = instance.event_log_storage.get_latest_storage_id_by_partition(key, event_type)
+    if of is not None and not of:
+        return {}
+    partitions = {str(p) for p in of} if of and len(of) <= _MOST_PARAMETERS else None
+    found = instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, event_type, partitions=partitions, after_cursor=after
+    )
     return {Partition.parse(partition): storage_id for partition, storage_id in found.items()}
 
 

@@ -95,6 +95,7 @@ class ForegroundRunner:
         self._instance = instance
         self._lake = lake
         self._say = on_progress
+        self._cursor: str | None = None
         definitions = platform.definitions
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self._graph = definitions.resolve_asset_graph()
@@ -108,7 +109,6 @@ class ForegroundRunner:
         self._recover(outcome)
         repeats: Counter[str] = Counter()
         tried: set[str] = set()
-        cursor: str | None = None
         while True:
             plan = self._platform.desk.look(self._lake)
             fresh = [a for a in plan.arrivals if identity([a]) not in tried]
@@ -117,12 +117,12 @@ class ForegroundRunner:
             if fresh:
                 self._say(f"{len(fresh)} files in the inbox")
             if not requests:
-                requests, cursor, _ = evaluate_ranges(
+                requests, self._cursor, _ = evaluate_ranges(
                     self._instance,
                     self._graph,
                     dg.AssetSelection.all(),
                     self._platform.run_order,
-                    cursor,
+                    self._cursor,
                     _LOG,
                 )
             if not requests:

@@ -1,8 +1,8 @@
 """One late file on top of history: seconds from arrival to marts, on short and on long history.
 
-    python -m retail_platform_tests.benchmarks.late_file                    # 365 and 8 x 365 days
-    python -m retail_platform_tests.benchmarks.late_file --days 46          # 46 and 368 days
-    python -m retail_platform_tests.benchmarks.late_file --grow lines       # 8 x order lines per day
+    python -m retail_platform_tests.benchmarks.late_file              # 365 and 8 x 365 days
+    python -m retail_platform_tests.benchmarks.late_file --days 46    # 46 and 368 days
+    python -m retail_platform_tests.benchmarks.late_file --grow lines # 8 x order lines per day
 
 Both histories are built once, in bulk, with some files of France held back. A process that is up
 and warm then gets one of them at a time and runs until idle: the gate, RAW, staging, and the marts

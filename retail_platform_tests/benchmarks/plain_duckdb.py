@@ -129,7 +129,8 @@ def code(column: str, alias: str | None = None) -> str:
 COUNTRY_OF_STORE = """case when country <> 'ALL' then country else case country_name
             when '中国' then 'CN' when 'Deutschland' then 'DE' when 'España' then 'ES'
             when 'France' then 'FR' when 'United Kingdom' then 'GB' when 'Portugal' then 'PT'
-            when 'United States' then 'US' else error('no such country: ' || country_name) end end"""
+            when 'United States' then 'US' else error('no such country: ' || country_name)
+            end end"""
 """The first list of stores is one file for all countries."""
 
 STAGING = {
@@ -204,8 +205,9 @@ MOMENT = (
 INTERMEDIATE = [
     """create table intermediate.int_sales as
     select country, business_date, 'store' as channel, invoice_id, line, sale_invoice_id,
-        transaction_type, is_return, customer_id, product_id, cast(store_id as varchar) as store_key,
-        employee_id, size, color, sku, payment_method, currency_code, quantity, unit_price_local,
+        transaction_type, is_return, customer_id, product_id,
+        cast(store_id as varchar) as store_key, employee_id, size, color, sku, payment_method,
+        currency_code, quantity, unit_price_local,
         discount_rate, line_total_local as net_amount_local, sold_at, batch_date, delivered_at,
         source_file
     from staging.transactions
@@ -406,7 +408,8 @@ def build(folder: Path, database: Path) -> dict[str, float]:
             paths = [file[0] for file in by_feed[feed]]
             if feed.startswith("partner_"):
                 readers = " union all by name ".join(
-                    f"select * from {csv_reader(same, dict.fromkeys(fields, 'varchar'), header=head)}"
+                    "select * from "
+                    + csv_reader(same, dict.fromkeys(fields, "varchar"), header=head)
                     for (fields, head), same in shapes(paths, list(COLUMNS[feed])).items()
                 )
             else:

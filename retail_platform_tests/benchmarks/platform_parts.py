@@ -14,19 +14,15 @@ REST = f"{BOOKKEEPING}: running ops, the rest"
 def watch(stopwatch: Stopwatch) -> None:
     """Wrap; call it after the process has paid for its imports."""
     import pandera.polars as pandera
-    import polars as pl
-    from dagster._core.execution import execute_in_process
     from dagster._core.instance.runs.run_domain import RunDomain
 
     from retail_platform import event_log
     from retail_platform.assets import batch_day, business_day, models
     from retail_platform.automation.arrivals import ArrivalDesk
-    from retail_platform.gate import frames, gate, rows
-    from retail_platform.lake.store import Lake
+    from retail_platform.gate import gate, rows
     from retail_platform.operate import foreground
     from retail_platform.transform.dbt_project import DbtProject
     from retail_platform.warehouse import duckdb_file
-    from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 
     def data(owner: object, name: str, what: str) -> None:
         stopwatch.wrap(owner, name, f"{DATA}: {what}")
@@ -57,7 +53,7 @@ def watch(stopwatch: Stopwatch) -> None:
     stopwatch.wrap(DbtProject, "ensure_parsed", f"{START}: dbt parse")
 
     bookkeeping(foreground.ForegroundRunner, "execute", "running ops, the rest")
-    bookkeeping(foreground.ForegroundRunner, "_recover", "what to run (automation)")
+    bookkeeping(foreground.ForegroundRunner, "_recover", "looking for failed attempts")
     bookkeeping(foreground, "evaluate_ranges", "what to run (automation)")
     bookkeeping(RunDomain, "create_run_for_job", "planned events")
     bookkeeping(batch_day, "record_materializations", "materialisation events")
@@ -65,4 +61,3 @@ def watch(stopwatch: Stopwatch) -> None:
     bookkeeping(
         event_log.BatchedSqliteEventLogStorage, "store_event", "single events (logs, steps)"
     )
-    del execute_in_process, frames, pl, Lake, DuckDBWarehouse

@@ -3,14 +3,11 @@
 The same machinery as the command; timers are put around functions from outside.
 """
 
+import argparse
+import os
 import time
 import warnings
-
-_BEGAN = time.process_time()
-
-import argparse  # noqa: E402 - the clock starts before imports
-import os  # noqa: E402
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
 
 def main() -> None:
@@ -30,10 +27,12 @@ def main() -> None:
     stopwatch = Stopwatch()
     stopwatch.book(f"{START}: interpreter and imports", seconds_since_spawn(), time.process_time())
     watch(stopwatch)
-    with stopwatch.part(f"{START}: definitions and instance"):
-        with runner(Settings.from_env(), lambda line: print(line, flush=True)) as (_, foreground):
-            with stopwatch.part(f"{BOOKKEEPING}: between runs"):
-                outcome = foreground.run_until_idle()
+    with (
+        stopwatch.part(f"{START}: definitions and instance"),
+        runner(Settings.from_env(), lambda line: print(line, flush=True)) as (_, foreground),
+        stopwatch.part(f"{BOOKKEEPING}: between runs"),
+    ):
+        outcome = foreground.run_until_idle()
     assert REST in stopwatch.wall
     if not outcome.green:
         raise SystemExit(

@@ -1,0 +1,83 @@
+"""The benchmarks run and check their answers; at 1/200 of their size, so no time is asserted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from retail_platform_tests.benchmarks import backlog, bookkeeping, late_file
+from retail_platform_tests.benchmarks.answers import WrongAnswer, check_answers
+from retail_platform_tests.benchmarks.stopwatch import Stopwatch
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_all_contestants_build_the_same_marts_from_a_backlog(tmp_path: Path) -> None:
+    backlog.main(
+        ["--days", "8", "--lines-factor", "0.25", "--rounds", "1", "--work", str(tmp_path)]
+    )
+    report = json.loads((tmp_path / "backlog.json").read_text())
+    assert {run["name"] for run in report["runs"]} == {"script", "platform", "dlt_dbt"}
+    platform = next(run for run in report["runs"] if run["name"] == "platform")
+    assert 0 < platform["facts"]["dagster_runs"] <= backlog.MOST_DAGSTER_RUNS
+    parts = platform["facts"]["parts"]
+    # Nearly every second of the process is booked to some kind of work, and none twice.
+    booked = sum(part["wall"] for part in parts.values())
+    assert 0.7 * platform["wall"] < booked <= platform["wall"]
+    assert report["answers"]["rows"]["fct_sales"] > 0
+
+
+def test_every_partition_is_recorded_once_by_both_event_storages(tmp_path: Path) -> None:
+    bookkeeping.main(["--days", "2", "--stock-days", "1", "--rounds", "1", "--work", str(tmp_path)])
+    summary = json.loads((tmp_path / "bookkeeping.json").read_text())["summary"]
+    assert summary["batched"]["partition_materializations"] == 42
+    assert summary["stock"]["partition_materializations"] == 21
+
+
+def test_a_late_file_reaches_the_marts_on_short_and_long_history(tmp_path: Path) -> None:
+    late_file.main(
+        [
+            "--days",
+            "12",
+            "--times",
+            "2",
+            "--lines-factor",
+            "0.05",
+            "--samples",
+            "1",
+            "--rounds",
+            "1",
+            "--work",
+            str(tmp_path),
+        ]
+    )
+    report = json.loads((tmp_path / "late_file.json").read_text())
+    assert [run["name"] for run in report["runs"]] == ["1x", "2x"]
+    assert all(s["dagster_runs"] for run in report["runs"] for s in run["facts"]["samples"])
+
+
+def test_a_wrong_answer_has_no_time() -> None:
+    answers = {
+        "rows": {"fct_sales": 10},
+        "net_sales_eur": {"FR": "1.00"},
+        "reported_net_sales_eur": {"FR": "1.00"},
+        "shop_net_sales_local": {"FR": "1.00"},
+    }
+    truth = {"FR": 1}
+    check_answers("right", answers, answers, truth, 10)
+    with pytest.raises(WrongAnswer, match="order lines"):
+        check_answers("wrong", answers, {}, truth, 11)
+    with pytest.raises(WrongAnswer, match="generated"):
+        check_answers("wrong", answers, {}, {"FR": 2}, 10)
+    with pytest.raises(WrongAnswer, match="others"):
+        check_answers("wrong", answers, {"net_sales_eur": {"FR": "2.00"}}, truth, 10)
+
+
+def test_seconds_inside_a_part_belong_to_the_inner_part_only() -> None:
+    stopwatch = Stopwatch()
+    with stopwatch.part("outer"), stopwatch.part("inner"):
+        total = sum(range(200_000))
+    assert total
+    seconds = stopwatch.seconds()
+    assert seconds["inner"]["wall"] > seconds["outer"]["wall"]
+    assert seconds["inner"]["calls"] == 1
