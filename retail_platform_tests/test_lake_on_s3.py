@@ -106,6 +106,16 @@ class TestObjects:
             versions.add(found.version)
         assert len(versions) == 3
 
+    def test_a_version_changes_with_every_delivery_of_the_same_content(self, on_both: Desk) -> None:
+        """Otherwise the sensor would take a second delivery for the one it saw."""
+        versions = set()
+        for hour in range(3):
+            on_both.deliver("a.csv", b"same", datetime(2025, 1, 12, hour, tzinfo=UTC))
+            (listed,) = on_both.lake.list(INBOX)
+            assert on_both.lake.head("inbox/a.csv") == listed
+            versions.add(listed.version)
+        assert len(versions) == 3
+
     def test_what_is_not_there(self, lake: Lake) -> None:
         assert lake.head("inbox/none.csv") is None
         assert list(lake.list("nothing/")) == []
@@ -181,6 +191,12 @@ class TestGateToRaw:
         assert states == [(9, "superseded"), (2, "loaded"), (3, "loaded")]
         originals = {o.path.rsplit("/", 1)[1].split("__")[0] for o in desk.lake.list("history/")}
         assert len(originals) == 6
+
+    def test_the_longest_names_arrive_too(self, on_both: Desk) -> None:
+        name = f"transactions_FR_20250111_{'x' * 171}.csv"
+        on_both.deliver(name, csv_text("transactions", receipts(1)))
+        assert on_both.take_in().refused == {}
+        assert on_both.raw("transactions", "_source_file") == [(name,)]
 
     def test_unusual_names_arrive_and_are_kept_under_their_name(self, on_both: Desk) -> None:
         for number, name in enumerate(NAMES, start=1):

@@ -110,6 +110,16 @@ class TestReplace:
         assert DuckDBWarehouse(tmp_path / "none.duckdb").loaded_files("transactions", SLICES) == {}
         assert not (tmp_path / "none.duckdb").exists()
 
+    def test_a_warehouse_without_tables_has_loaded_nothing(self, desk: Desk) -> None:
+        """What a process leaves behind that is killed right after it created the file."""
+        warehouse = warehouse_of(desk)
+        assert warehouse.query("select 1") == [(1,)]
+        assert warehouse.loaded_files("transactions", SLICES) == {}
+        assert warehouse.late_days("transactions", list(SLICES)) == []
+        deliver(desk, "FR", DAYS[0], rows=2)
+        desk.take_in()
+        assert desk.raw_counts("transactions") == {"FR": 2}
+
     def test_a_warehouse_that_is_lost_is_rebuilt_from_the_lake(self, filled: Desk) -> None:
         before = contents(filled)
         warehouse_of(filled).path.unlink()

@@ -16,6 +16,9 @@ from retail_platform.partitions import Scope
 
 EXPECTED = "<feed>_<CC>_<YYYYMMDD>[_<part>].csv[.gz]"
 _NAME = re.compile(r"(?P<head>.+?)_(?P<day>[0-9]{8})(?:_(?P<part>[^.]+))?\.csv(?:\.gz)?", re.DOTALL)
+_LONGEST_NAME = 200
+"""File systems end at 255 bytes, and the copy in history has a checksum in its name."""
+
 _TEMPORARY = re.compile(r"^[.~]|\.(?:part|partial|tmp|temp|crdownload|filepart)$|#\d+$")
 
 
@@ -58,6 +61,12 @@ def read_file_name(
     """
     base = name.rsplit("/", 1)[-1]
     match = _NAME.fullmatch(base)
+    if len(base.encode()) > _LONGEST_NAME:
+        raise FileRejected(
+            "unknown_name",
+            f"The name {base!r} is longer than {_LONGEST_NAME} bytes.",
+            "Rename the file, e.g. transactions_FR_20250111.csv, and deliver it again.",
+        )
     if not match:
         raise FileRejected(
             "unknown_name",

@@ -45,7 +45,7 @@ class LakeObject:
     Attributes:
         path: key below the lake root.
         modified: when it was delivered, UTC.
-        version: changes whenever the content is replaced.
+        version: changes with every delivery, also of the same content.
         addressable: False for a name under which no store can open it (``inbox//a.csv``,
             ``inbox/../a.csv``, control characters); `path` is then only for people to read.
     """
@@ -202,8 +202,17 @@ def _telling_refusals(path: str) -> Iterator[None]:
 
 
 def _described(meta: "ObjectMeta") -> LakeObject:
-    version = meta.get("e_tag") or f"{meta['last_modified'].timestamp()}-{meta['size']}"
-    return LakeObject(meta["path"], meta["size"], meta["last_modified"], version)
+    tag = meta.get("e_tag") or str(meta["size"])
+    modified = meta["last_modified"]
+    return LakeObject(meta["path"], meta["size"], modified, _version(tag, modified))
+
+
+def _version(tag: str, modified: datetime) -> str:
+    """A tag of S3 tells contents apart, but not two deliveries of the same content.
+
+    Whole seconds, because that is what every store tells in listings and for single objects alike.
+    """
+    return f"{tag}@{int(modified.timestamp())}"
 
 
 def _is_addressable(path: str) -> bool:
@@ -230,8 +239,9 @@ def _s3_objects(store: S3Store, prefix: str) -> Iterator[LakeObject]:
         path = found["Key"].removeprefix(root)
         if not path.endswith("/"):
             modified = found["LastModified"].astimezone(UTC)
-            odd = not _is_addressable(path)
-            yield LakeObject(path, found["Size"], modified, found["ETag"], addressable=not odd)
+            version = _version(found["ETag"], modified)
+            usual = _is_addressable(path)
+            yield LakeObject(path, found["Size"], modified, version, addressable=usual)
 
 
 def manifest_path(feed: str, partition: Partition) -> str:

@@ -244,7 +244,7 @@ class DuckDBWarehouse:
         if not batch_partitions:
             return []
         days = [p.day for p in batch_partitions]
-        rows = self.query(
+        rows = self._own(
             f"select country, batch_date, business_date from {RAW_SCHEMA}.{LATE_DAYS} "
             "where feed = ? and batch_date between ? and ? order by all",
             [feed, min(days), max(days)],
@@ -256,9 +256,7 @@ class DuckDBWarehouse:
         self, feed: str, slices: Slices
     ) -> Mapping[Partition, frozenset[tuple[str, str, str]]]:
         """Ledger entries by partition, as `PartitionLoad.fingerprint`."""
-        if not self.path.exists():
-            return {}
-        rows = self.query(
+        rows = self._own(
             "select country, batch_date, file_id, "
             "strftime(delivered_at, '%Y-%m-%d %H:%M:%S.%f'), state "
             f"from {RAW_SCHEMA}.{LEDGER} where feed = ? and batch_date between ? and ? "
@@ -269,6 +267,15 @@ class DuckDBWarehouse:
         for country, day, *entry in rows:
             found[Partition(country, day)].add((entry[0], entry[1], entry[2]))
         return {partition: frozenset(entries) for partition, entries in found.items()}
+
+    def _own(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Rows of a table of our own; none before anything was loaded."""
+        if not self.path.exists():
+            return []
+        try:
+            return self.query(sql, parameters)
+        except duckdb.CatalogException:
+            return []  # the first process died before it created the tables
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a read-only statement."""
