@@ -957,6 +957,8 @@ class TestContractChanges:
         desk.deliver(first, sold(1, 2), NINE)
         desk.take_in()
         assert invoices(desk) == [1, 2, 3]
+        judged_by = {s.facts.name: s.facts.schema_version for s in desk.states("transactions", KEY)}
+        assert judged_by[first] == "other" != judged_by[second]
 
 
 class TestDeliveryTime:

@@ -13,9 +13,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def test_all_contestants_build_the_same_marts_from_a_backlog(tmp_path: Path) -> None:
-    backlog.main(
-        ["--days", "8", "--lines-factor", "0.25", "--rounds", "1", "--work", str(tmp_path)]
-    )
+    arguments = "--days 8 --lines-factor 0.25 --rounds 1 --no-warm-up"
+    backlog.main([*arguments.split(), "--work", str(tmp_path)])
     report = json.loads((tmp_path / "backlog.json").read_text())
     assert {run["name"] for run in report["runs"]} == {"script", "platform", "dlt_dbt"}
     platform = next(run for run in report["runs"] if run["name"] == "platform")
@@ -35,22 +34,8 @@ def test_every_partition_is_recorded_once_by_both_event_storages(tmp_path: Path)
 
 
 def test_a_late_file_reaches_the_marts_on_short_and_long_history(tmp_path: Path) -> None:
-    late_file.main(
-        [
-            "--days",
-            "12",
-            "--times",
-            "2",
-            "--lines-factor",
-            "0.05",
-            "--samples",
-            "1",
-            "--rounds",
-            "1",
-            "--work",
-            str(tmp_path),
-        ]
-    )
+    arguments = "--days 12 --times 2 --lines-factor 0.05 --samples 1 --rounds 1"
+    late_file.main([*arguments.split(), "--work", str(tmp_path)])
     report = json.loads((tmp_path / "late_file.json").read_text())
     assert [run["name"] for run in report["runs"]] == ["1x", "2x"]
     assert all(s["dagster_runs"] for run in report["runs"] for s in run["facts"]["samples"])

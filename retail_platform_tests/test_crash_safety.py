@@ -50,6 +50,16 @@ NEW = [
 ]
 
 
+_SLOW_IMPORTS = [
+    "retail_platform.event_log",
+    "open_data_contract_standard.model",
+    "dagster_dbt",
+    "dbt.cli.main",
+    "dbt.adapters.duckdb",
+]
+"""Done once, in the process that is forked. Not polars: a fork does not take its threads along."""
+
+
 def run_until_idle(home: Path, dbt_work_dir: Path, dies_at: str | None, after: int) -> None:
     """What the process does: `retail run`, with a sudden end."""
 
@@ -67,7 +77,7 @@ def run_until_idle(home: Path, dbt_work_dir: Path, dies_at: str | None, after: i
 def command(home: Path, dbt_work_dir: Path, dies_at: str | None = None, after: int = 0) -> int:
     """Exit code of one command."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "dbt.cli.main", "dbt.adapters.duckdb"])
+    context.set_forkserver_preload(_SLOW_IMPORTS)
     process = context.Process(target=run_until_idle, args=(home, dbt_work_dir, dies_at, after))
     process.start()
     process.join(timeout=300)

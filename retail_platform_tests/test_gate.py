@@ -250,6 +250,14 @@ class TestIndependenceOfBatches:
                 ]
                 for x, y in zip(a, b, strict=True):
                     assert _rows(alone, x.facts).equals(_rows(together, y.facts))
+            # Nothing of a refused file travels along in the objects of its companions.
+            stored = {
+                name
+                for kind in ("data/", "quarantine/")
+                for o in together.lake.list(kind)
+                for name in pl.read_parquet(together.lake.get(o.path))["_source_file"]
+            }
+            assert stored == files.keys() - refused.keys()
 
     def test_many_files_are_taken_in_batch_by_batch_and_reported(
         self, monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,7 @@ from retail_platform.settings import Environment, Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (package chromium)"),
 ]
 
@@ -68,7 +68,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         )  # fmt: skip
         started = time.monotonic()
         try:
-            _wait_for(lambda: "everything delivered is in the marts" in _flat(log), 420, log)
+            _wait_for(lambda: "everything delivered is in the marts" in _flat(log), 600, log)
             yield Running(
                 settings, f"http://127.0.0.1:{port}", log, process, time.monotonic() - started
             )

@@ -104,7 +104,20 @@ def build_batch_day_assets(
         database = warehouse.open()
         # All RAW tables: models read those of feeds that have never delivered, too.
         database.prepare(contracts.values())
-        run = _BatchDayRun(context, slices, of_scope, registry, lake.open(), database, first_day)
+        models_of_feed = {
+            feed: [key for key, feeds in feeds_of_model.items() if feed in feeds]
+            for feed in of_scope
+        }
+        run = _BatchDayRun(
+            context,
+            slices,
+            of_scope,
+            registry,
+            lake.open(),
+            database,
+            models_of_feed,
+            first_day,
+        )
         run.take_in_files()
         run.load()
         yield from run.checks()
@@ -180,6 +193,7 @@ class _BatchDayRun:
         registry: CountryRegistry,
         lake: Lake,
         warehouse: DuckDBWarehouse,
+        models_of_feed: Mapping[str, Collection[dg.AssetKey]],
         first_day: date,
     ) -> None:
         self._context = context
@@ -189,6 +203,7 @@ class _BatchDayRun:
         self._registry = registry
         self._lake = lake
         self._warehouse = warehouse
+        self._models_of_feed = models_of_feed
         self._first_day = first_day
         self._selected = context.selected_asset_keys
         self._feeds: dict[str, _FeedState] = {}
@@ -274,10 +289,11 @@ class _BatchDayRun:
         loads = [PartitionLoad.of(m) for m in manifests.values()]
         if only_arrivals(self._context):
             loaded = self._warehouse.loaded_files(feed, self._slices)
+            news = state.changed.keys() | self._behind(feed)
             loads = [
                 load
                 for load in loads
-                if load.partition in state.changed or load.fingerprint != loaded.get(load.partition)
+                if load.partition in news or load.fingerprint != loaded.get(load.partition)
             ]
         state.loads = loads
         if not loads:
@@ -290,6 +306,29 @@ class _BatchDayRun:
                 f"{feed}: {sum(load.rows for load in loads)} rows of {len(loads)} partitions loaded"
             )
             self._record(raw_key(feed), loads)
+
+    def _behind(self, feed: str) -> set[Partition]:
+        """Partitions that an earlier run brought into the lake or RAW and not further.
+
+        Automation knows them, but this run announces every partition of its range, which looks like
+        an attempt; so it has to make the attempt.
+        """
+        chain = [feed_key(feed), raw_key(feed), *self._models_of_feed[feed]]
+        latest = {
+            key: self._context.instance.get_latest_storage_id_by_partition(
+                key, dg.DagsterEventType.ASSET_MATERIALIZATION
+            )
+            for key in chain
+            if key in self._selected
+        }
+        steps = [(chain[0], chain[1]), *((chain[1], model) for model in chain[2:])]
+        return {
+            Partition.parse(partition)
+            for above, below in steps
+            if above in latest and below in latest
+            for partition, storage_id in latest[above].items()
+            if storage_id > latest[below].get(partition, -1)
+        }
 
     def _record(self, key: dg.AssetKey, loads: Collection[PartitionLoad]) -> None:
         record_materializations(

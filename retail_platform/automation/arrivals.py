@@ -94,7 +94,16 @@ class ArrivalDesk:
 
     def range_requests(self, arrivals: Collection[Arrival]) -> list[dg.RunRequest]:
         """Few runs that cover all arrivals; global feeds first, since sales need their rates."""
-        by_feed = self._partitions(arrivals)
+        return self.catch_up_requests(self._partitions(arrivals), identity(arrivals))
+
+    def catch_up_requests(
+        self, by_feed: Mapping[str, set[Partition]], occasion: str
+    ) -> list[dg.RunRequest]:
+        """Few runs that bring news of these feeds and partitions into RAW and what is made of it.
+
+        Args:
+            occasion: goes into the run keys; the same one never runs twice.
+        """
         requests = []
         for scope in (Scope.GLOBAL, Scope.COUNTRY):
             feeds = [f for f in by_feed if self.contracts[f].scope is scope]
@@ -104,7 +113,7 @@ class ArrivalDesk:
                 covered = [f for f in feeds if by_feed[f] & inside]
                 requests.append(
                     dg.RunRequest(
-                        run_key=f"{slices}:{identity(arrivals)}",
+                        run_key=f"{slices}:{occasion}",
                         asset_selection=sorted(self.assets_of(covered)),
                         tags={**slices.run_tags(), ONLY_ARRIVALS_TAG: ONLY_ARRIVALS},
                     )

@@ -21,6 +21,8 @@ from retail_platform.definitions import Platform
 from retail_platform.lake.inbox import Rejection
 from retail_platform.lake.store import Lake
 from retail_platform.partitions import Partition
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.unloaded import unloaded_partitions
 
 _LOG = logging.getLogger(__name__)
 
@@ -212,7 +214,7 @@ class ForegroundRunner:
         """Mark runs of killed commands as failed and repeat what failed before.
 
         Automation does not repeat a failed attempt by itself; a person who calls the command asks
-        for exactly that.
+        for exactly that. The same goes for what a stopped run took in and never loaded.
         """
         unfinished = self._instance.get_runs(
             dg.RunsFilter(
@@ -242,6 +244,14 @@ class ForegroundRunner:
                         )
                     )
                 )
+        unloaded = unloaded_partitions(
+            self._lake,
+            DuckDBWarehouse(self._platform.settings.warehouse_path),
+            self._platform.contracts,
+        )
+        for request in self._platform.desk.catch_up_requests(unloaded, "unloaded"):
+            self._say("Files that an earlier run took in and did not load")
+            outcome.runs.append(self.execute(request))
         failed = {
             key: partitions
             for key in self.executable_assets

@@ -168,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--lines-factor", type=float, default=1.0, help="order lines per country and day, relative"
     )
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--only", default="", help="contestants, separated by commas")
     parser.add_argument("--work", type=Path, default=Path(".retail/benchmarks/backlog"))
     parser.add_argument("--output", type=Path, default=None, help="JSON file (default: in --work)")
@@ -191,7 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{run.facts['dagster_runs']} Dagster runs; at most {MOST_DAGSTER_RUNS} expected."
             )
 
-    warm_up(work, list(chosen))
+    if options.warm_up:
+        warm_up(work, list(chosen))
     runs = round_robin(options.rounds, chosen, check)
     found = summary(runs, next(iter(chosen)))
     print_summary(f"{order_lines:,} order lines, {given.files} files", found)

@@ -207,9 +207,8 @@ INTERMEDIATE = [
     select country, business_date, 'store' as channel, invoice_id, line, sale_invoice_id,
         transaction_type, is_return, customer_id, product_id,
         cast(store_id as varchar) as store_key, employee_id, size, color, sku, payment_method,
-        currency_code, quantity, unit_price_local,
-        discount_rate, line_total_local as net_amount_local, sold_at, batch_date, delivered_at,
-        source_file
+        currency_code, quantity, unit_price_local, discount_rate,
+        line_total_local as net_amount_local, sold_at, batch_date, delivered_at, source_file
     from staging.transactions
     union all
     select country, business_date, 'partner',
