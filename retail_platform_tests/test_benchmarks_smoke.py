@@ -16,7 +16,13 @@ def test_all_contestants_build_the_same_marts_from_a_backlog(tmp_path: Path) -> 
     arguments = "--days 8 --lines-factor 0.25 --rounds 1 --no-warm-up"
     backlog.main([*arguments.split(), "--work", str(tmp_path)])
     report = json.loads((tmp_path / "backlog.json").read_text())
-    assert {run["name"] for run in report["runs"]} == {"script", "platform", "dlt_dbt"}
+    assert {run["name"] for run in report["runs"]} == {
+        "script",
+        "script_lean",
+        "platform",
+        "dlt_dbt",
+        "dlt_dbt_tuned",
+    }
     platform = next(run for run in report["runs"] if run["name"] == "platform")
     assert 0 < platform["facts"]["dagster_runs"] <= backlog.MOST_DAGSTER_RUNS
     parts = platform["facts"]["parts"]

@@ -4,18 +4,16 @@ Between `layout` (how one file is arranged) and `rows` (whether values are right
 naming columns, telling the country of a row, finding exact repetitions.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import polars as pl
 
 from retail_platform.contract import FeedContract
 from retail_platform.countries import ALL, CountryRegistry
-from retail_platform.gate.layout import Layout, split_line
+from retail_platform.gate.layout import Layout
 from retail_platform.gate.rows import META
-from retail_platform.gate.text import Rows
+from retail_platform.gate.text import Rows, lines_of
 
 _EXTRA = "_extra_"
 _QUOTED = r'"(?:[^"]|"")*"'
@@ -43,90 +41,101 @@ def text_frame(pieces: Sequence[Piece], layout: Layout, contract: FeedContract) 
     Returns:
         `META` columns (country and batch day still null) and every contract column as text.
     """
-    lines: list[str] = []
-    files: list[pl.Series] = []
-    numbers: list[pl.Series] = []
-    fields: list[list[str] | None] = []
-    for piece in pieces:
-        headed = layout.header is not None
-        skip = 1 if headed and piece.rows.first == 1 else 0
-        count = len(piece.rows.lines) - skip
-        start = piece.rows.first + skip - (1 if headed else 0)
-        lines += piece.rows.lines[skip:]
-        files.append(pl.repeat(piece.file, count, dtype=pl.UInt32, eager=True))
-        numbers.append(pl.int_range(start, start + count, dtype=pl.Int64, eager=True))
-        fields.extend(piece.rows.fields[skip:] if piece.rows.fields else repeat(None, count))
-    meta = pl.DataFrame(
+    plain = [p for p in pieces if p.rows.records is None]
+    quoted = [p for p in pieces if p.rows.records is not None]
+    frames = [
+        *([_plain_frame(plain, layout)] if plain else []),
+        *([_quoted_frame(quoted, layout)] if quoted else []),
+    ]
+    return _arrange(pl.concat(frames, how="diagonal"), layout, contract)
+
+
+def _numbered(lines: pl.DataFrame, pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
+    """Give lines the file and the row they are from; header lines are left out.
+
+    Args:
+        lines: `piece` (index) and whatever belongs to a row, in order.
+    """
+    files = pl.DataFrame(
         {
-            "_file": pl.concat(files),
-            "_row": pl.concat(numbers),
-            "_line": pl.Series(lines, dtype=pl.String),
+            "piece": pl.int_range(len(pieces), dtype=pl.UInt32, eager=True),
+            "_file": pl.Series([p.file for p in pieces], dtype=pl.UInt32),
+            "first": pl.Series([p.rows.first for p in pieces], dtype=pl.Int64),
         }
     )
-    meta = meta.with_columns(_problem=_structural_problem(meta, fields, layout))
-    whole = meta["_problem"].is_null()
-    values = _split(meta.filter(whole), fields, whole, layout)
-    frame = pl.concat([values, meta.filter(~whole)], how="diagonal")
-    return _arrange(frame, layout, contract)
+    number = pl.col("first") + pl.int_range(pl.len(), dtype=pl.Int64).over("piece")
+    numbered = lines.join(files, on="piece", how="left", maintain_order="left")
+    numbered = numbered.with_columns(_row=number - (1 if layout.header is not None else 0))
+    return numbered.filter(pl.col("_row") > 0).drop("piece", "first")
 
 
-def _structural_problem(
-    meta: pl.DataFrame, fields: list[list[str] | None], layout: Layout
-) -> pl.Series:
+def _plain_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
+    """Rows that are one line each."""
+    lines = lines_of(pl.Series([p.rows.text for p in pieces], dtype=pl.String))
+    meta = _numbered(lines.rename({"line": "_line"}), pieces, layout)
     line = pl.col("_line")
-    width = len(layout.fields)
-    if any(f is not None for f in fields):
-        # Some files were split by the csv reader already.
-        counts = pl.Series(
-            [
-                len(f if f is not None else split_line(text, layout.delimiter))
-                for f, text in zip(fields, meta["_line"], strict=True)
-            ],
-            dtype=pl.Int64,
-        )
-        wrong = pl.lit(counts) != width
-    else:
-        bare = line
-        if meta["_line"].str.contains('"', literal=True).any():
-            bare = line.str.replace_all(_QUOTED, "")
-        wrong = bare.str.count_matches(layout.delimiter, literal=True) != width - 1
-    header = pl.lit(layout.header, dtype=pl.String)
-    return meta.select(
-        pl.when(line == header)
+    bare = meta["_line"]
+    quotes = bare.str.contains('"', literal=True)
+    if quotes.any():
+        unquoted = bare.filter(quotes).str.replace_all(_QUOTED, "")
+        bare = bare.scatter(quotes.arg_true(), unquoted)
+    delimiters = bare.str.count_matches(layout.delimiter, literal=True)
+    meta = meta.with_columns(_problem=_problem(line, pl.lit(delimiters) + 1, layout))
+    whole = meta.filter(pl.col("_problem").is_null())
+    return pl.concat(
+        [whole.hstack(_values(whole["_line"], layout)), meta.filter(~pl.col("_problem").is_null())],
+        how="diagonal",
+    )
+
+
+def _values(lines: pl.Series, layout: Layout) -> pl.DataFrame:
+    """Fields of lines that have as many as the layout."""
+    schema: dict[str, pl.DataType] = dict.fromkeys(_fields(layout), pl.String())
+    if lines.is_empty():
+        return pl.DataFrame(schema=schema)
+    return pl.read_csv(
+        lines.str.join("\n").cast(pl.Binary).item(),
+        has_header=False,
+        separator=layout.delimiter,
+        quote_char='"',
+        schema=schema,
+        encoding="utf8",
+    )
+
+
+def _quoted_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
+    """Rows that were split by the csv reader already."""
+    names = _fields(layout)
+    records = [(n, *record) for n, p in enumerate(pieces) for record in p.rows.records or []]
+    values = [
+        fields if len(fields) == len(names) else [None] * len(names) for _, _, fields in records
+    ]
+    frame = pl.DataFrame(
+        {
+            "piece": pl.Series([number for number, _, _ in records], dtype=pl.UInt32),
+            "_line": pl.Series([line for _, line, _ in records], dtype=pl.String),
+            "_width": pl.Series([len(fields) for _, _, fields in records], dtype=pl.Int64),
+        }
+    ).hstack(pl.DataFrame(values, schema=dict.fromkeys(names, pl.String()), orient="row"))
+    frame = _numbered(frame, pieces, layout)
+    problem = _problem(pl.col("_line"), pl.col("_width"), layout)
+    return frame.with_columns(_problem=problem).drop("_width")
+
+
+def _fields(layout: Layout) -> list[str]:
+    return [f"c{i}" for i in range(len(layout.fields))]
+
+
+def _problem(line: pl.Expr, width: pl.Expr, layout: Layout) -> pl.Expr:
+    """What is wrong with a row as a whole; null for one that has all its fields."""
+    return (
+        pl.when(line == pl.lit(layout.header, dtype=pl.String))
         .then(pl.lit("row:repeated_header"))
         .when(line.str.contains("\0", literal=True))
         .then(pl.lit("row:nul_byte"))
-        .when(wrong)
+        .when(width != len(layout.fields))
         .then(pl.lit("row:wrong_field_count"))
-        .alias("_problem")
-    ).to_series()
-
-
-def _split(
-    meta: pl.DataFrame, fields: list[list[str] | None], whole: pl.Series, layout: Layout
-) -> pl.DataFrame:
-    names = [f"c{i}" for i in range(len(layout.fields))]
-    schema: dict[str, pl.DataType] = dict.fromkeys(names, pl.String())
-    if meta.is_empty():
-        return pl.DataFrame(schema=schema).hstack(meta)
-    if any(f is not None for f in fields):
-        rows = [
-            f if f is not None else split_line(text, layout.delimiter)
-            for f, text in zip(
-                (f for f, ok in zip(fields, whole, strict=True) if ok), meta["_line"], strict=True
-            )
-        ]
-        values = pl.DataFrame(rows, schema=schema, orient="row")
-    else:
-        values = pl.read_csv(
-            io.BytesIO("\n".join(meta["_line"]).encode()),
-            has_header=False,
-            separator=layout.delimiter,
-            quote_char='"',
-            schema=schema,
-            encoding="utf8",
-        )
-    return values.hstack(meta)
+    )
 
 
 def _arrange(frame: pl.DataFrame, layout: Layout, contract: FeedContract) -> pl.DataFrame:

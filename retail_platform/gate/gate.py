@@ -9,7 +9,6 @@ import hashlib
 import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -20,7 +19,7 @@ from retail_platform.errors import FileRejected
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
 from retail_platform.gate.layout import Layout, recognise
 from retail_platform.gate.rows import RowJudge
-from retail_platform.gate.text import CHUNK_ROWS, FileText, fetch
+from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch
 from retail_platform.lake.inbox import Arrival, Rejection
 from retail_platform.lake.manifest import (
     FileFacts,
@@ -40,8 +39,6 @@ BATCH_BYTES = 96 << 20
 
 OBJECT_ROWS = 4_000_000
 """Rows of one Parquet object of a single large file (about 100 MB for receipts)."""
-
-_FETCH_THREADS = 4
 
 Step = Callable[[str], None]
 
@@ -151,12 +148,7 @@ class Gate:
             except FileNotFoundError:
                 return None  # taken in meanwhile, or withdrawn by its sender
 
-        if len(arrivals) == 1:
-            results: Iterable = map(one, arrivals)
-            yield from (r for r in results if r)
-            return
-        with ThreadPoolExecutor(_FETCH_THREADS) as pool:
-            yield from (r for r in pool.map(one, arrivals) if r)
+        yield from (found for found in self._lake.each(one, arrivals) if found)
 
     def _known_manifests(self, arrivals: Sequence[Arrival]) -> dict[Partition, Manifest]:
         wanted = {p for a in arrivals for p in self._possible_partitions(a)}
@@ -337,7 +329,7 @@ class _Batch:
         self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
             list
         )
-        self._waiting_rows = 0
+        self._waiting_characters = 0
         self._good: list[pl.DataFrame] = []
         self._bad: list[pl.DataFrame] = []
 
@@ -357,7 +349,7 @@ class _Batch:
         self._files.append(_File(arrival, file_id, text.checksum, facts))
         try:
             for rows in text.rows(layout.delimiter):
-                if len(rows.lines) == CHUNK_ROWS and rows.first == 1:
+                if rows.first == 1 and not rows.last:
                     self._files[number].seen_lines = []
                 self._wait(Piece(number, rows), layout)
         except FileRejected as error:
@@ -394,8 +386,10 @@ class _Batch:
     def _wait(self, piece: Piece, layout: Layout) -> None:
         header = layout.header if layout.header is not None else None
         self._waiting[layout.delimiter, layout.fields, header].append(piece)
-        self._waiting_rows += len(piece.rows.lines)
-        if self._waiting_rows >= CHUNK_ROWS:
+        self._waiting_characters += len(piece.rows.text) + sum(
+            len(line) for line, _ in piece.rows.records or []
+        )
+        if self._waiting_characters >= CHUNK_CHARACTERS:
             self._judge_waiting()
 
     def _judge_waiting(self) -> None:
@@ -404,7 +398,7 @@ class _Batch:
             if not frame.is_empty():
                 self._judge_frame(frame)
         self._waiting.clear()
-        self._waiting_rows = 0
+        self._waiting_characters = 0
 
     def _judge_frame(self, frame: pl.DataFrame) -> None:
         numbers = frame["_file"].unique().sort().to_list()

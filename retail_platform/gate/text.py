@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import IO
 
 import polars as pl
@@ -31,9 +31,12 @@ FREE_EXPANSION_BYTES = 64 << 20
 IN_MEMORY_BYTES = 64 << 20
 """Larger content is spooled to disk, so memory stays bounded whatever a partner sends."""
 
-CHUNK_ROWS = 200_000
+CHUNK_CHARACTERS = 24 << 20
+"""Text judged at once, in characters: some hundred thousand rows."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_STEP = 64 << 10
+_PIECE_BYTES = 1 << 20
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -43,18 +46,37 @@ _BOMS = (
 
 @dataclass(frozen=True)
 class Rows:
-    """Consecutive data rows of one file.
+    """Consecutive data rows of one file, none of them blank except inside `text`.
 
     Attributes:
-        lines: original text of each row, without the line end.
-        fields: the values of each row where quotes need a reader of their own, else None (each line
-            is a row, and quotes, if any, stand around whole values).
+        text: lines separated by line feeds, each one row (blank lines count for nothing).
+        records: where quotes need a reader of their own, instead of `text`: the original text of
+            each row, without its line end, and its values.
         first: number of the first row in the file, from 1 (a header counts as a row here).
+        last: whether the file ends here.
     """
 
-    lines: list[str]
-    fields: list[list[str]] | None
+    text: str
+    records: list[tuple[str, list[str]]] | None
     first: int
+    last: bool
+
+
+def lines_of(text: pl.Series) -> pl.DataFrame:
+    """Lines that are not blank.
+
+    Args:
+        text: pieces of text.
+
+    Returns:
+        `piece` (index of the text a line is from) and `line`, in order.
+    """
+    return (
+        pl.DataFrame({"line": text.str.split("\n")})
+        .with_row_index("piece")
+        .explode("line")
+        .filter(pl.col("line").str.contains(r"\S"))
+    )
 
 
 class FileText:
@@ -68,9 +90,16 @@ class FileText:
     """
 
     def __init__(
-        self, content: IO[bytes], checksum: str, encoding: str, compression: str, quoted: bool
+        self,
+        content: IO[bytes],
+        checksum: str,
+        encoding: str,
+        compression: str,
+        quoted: bool,
+        text: str | None,
     ) -> None:
         self._content = content
+        self._text = text
         self.checksum = checksum
         self.encoding = encoding
         self.compression = compression
@@ -78,16 +107,10 @@ class FileText:
 
     def head(self, lines: int) -> list[str]:
         """First lines that are not blank."""
-        found: list[str] = []
-        for line in self._lines():
-            if line.strip():
-                found.append(line)
-            if len(found) == lines:
-                break
-        return found
+        return list(islice((line for line in self._lines() if not _blank(line)), lines))
 
     def rows(self, delimiter: str) -> Iterator[Rows]:
-        """All rows that are not blank, in chunks of at most `CHUNK_ROWS`.
+        """All rows that are not blank, in chunks of about `CHUNK_CHARACTERS`.
 
         Raises:
             FileRejected: unbalanced_quote.
@@ -98,30 +121,41 @@ class FileText:
 
     def close(self) -> None:
         """Free memory or the temporary file."""
+        self._text = None
         self._content.close()
 
-    def _lines(self) -> Iterator[str]:
+    def _chunks(self) -> Iterator[str]:
+        """The text in pieces of whole lines; however lines ended, a line feed parts them now."""
+        if self._text is not None and len(self._text) <= CHUNK_CHARACTERS:
+            text = self._text
+            yield text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+            return
         self._content.seek(0)
         # newline=None: \n, \r\n and \r all end a line, as partners mix them.
         wrapper = io.TextIOWrapper(self._content, encoding=self.encoding, newline=None)
         try:
-            for line in wrapper:
-                yield line.rstrip("\n")
+            while text := wrapper.read(CHUNK_CHARACTERS):
+                yield text + wrapper.readline()
         finally:
             # A reader abandoned by an error may be finished only after its file was closed.
             if not self._content.closed:
                 wrapper.detach()
 
+    def _lines(self) -> Iterator[str]:
+        for text in self._chunks():
+            start = 0
+            while start < len(text):
+                end = text.find("\n", start)
+                end = len(text) if end < 0 else end
+                yield text[start:end]
+                start = end + 1
+
     def _plain_rows(self) -> Iterator[Rows]:
-        first, lines = 1, []
-        for line in self._lines():
-            if line and not line.isspace():
-                lines.append(line)
-            if len(lines) == CHUNK_ROWS:
-                yield Rows(lines, None, first)
-                first, lines = first + len(lines), []
-        if lines:
-            yield Rows(lines, None, first)
+        first = 1
+        for text, last in _with_last(self._chunks()):
+            yield Rows(text, None, first, last)
+            if not last:
+                first += lines_of(pl.Series([text])).height
 
     def _is_one_row_per_line(self, delimiter: str) -> bool:
         """Whether all quotes stand around whole values and close in their line.
@@ -131,15 +165,11 @@ class FileText:
         """
         value = rf'(?:[^"{re.escape(delimiter)}]*|"(?:[^"]|"")*")'
         plain = rf"^{value}(?:{re.escape(delimiter)}{value})*$"
-        return all(
-            pl.select(
-                (
-                    (line.str.contains(plain) & ~line.str.contains(r'^[\s"]*$'))
-                    | ~line.str.contains('"', literal=True)
-                ).all()
-            ).item()
-            for line in (pl.lit(pl.Series(rows.lines)) for rows in self._plain_rows())
-        )
+        for text in self._chunks():
+            quoted = pl.Series([line for line in text.split("\n") if '"' in line], dtype=pl.String)
+            if not (quoted.str.contains(plain) & ~quoted.str.contains(r'^[\s"]*$')).all():
+                return False
+        return True
 
     def _quoted_rows(self, delimiter: str) -> Iterator[Rows]:
         pending: list[str] = []
@@ -150,7 +180,8 @@ class FileText:
                 yield line + "\n"
 
         reader = csv.reader(remember(), delimiter=delimiter, strict=True)
-        first, lines, fields = 1, [], []
+        first, size = 1, 0
+        records: list[tuple[str, list[str]]] = []
         started = 1
         try:
             for row in reader:
@@ -158,19 +189,34 @@ class FileText:
                 pending.clear()
                 started = reader.line_num + 1
                 if any(value.strip() for value in row) or delimiter in text:
-                    lines.append(text)
-                    fields.append(row)
-                if len(lines) == CHUNK_ROWS:
-                    yield Rows(lines, fields, first)
-                    first, lines, fields = first + len(lines), [], []
+                    if size > CHUNK_CHARACTERS:
+                        yield Rows("", records, first, last=False)
+                        first, size, records = first + len(records), 0, []
+                    records.append((text, row))
+                    size += len(text)
         except csv.Error as exc:
             raise FileRejected(
                 "unbalanced_quote",
                 f"A quote that opens in line {started} is never closed properly ({exc}).",
                 'Write quotes inside values twice ("") or leave them out, and deliver again.',
             ) from exc
-        if lines:
-            yield Rows(lines, fields, first)
+        if records:
+            yield Rows("", records, first, last=True)
+
+
+def _blank(line: str) -> bool:
+    return not line or line.isspace()
+
+
+def _with_last(items: Iterator[str]) -> Iterator[tuple[str, bool]]:
+    """Each item, and whether it is the last one."""
+    before = next(items, None)
+    if before is None:
+        return
+    for item in items:
+        yield before, False
+        before = item
+    yield before, True
 
 
 def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
@@ -200,11 +246,11 @@ def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
                 "The file holds no bytes.",
                 "Deliver the file again; a day without rows is a file with just the header.",
             )
-        encoding, quoted = _examine(content, fallback_encoding)
+        encoding, quoted, text = _examine(content, fallback_encoding)
     except FileRejected:
         content.close()
         raise
-    return FileText(content, digest.hexdigest(), encoding, compression, quoted)
+    return FileText(content, digest.hexdigest(), encoding, compression, quoted, text)
 
 
 def _decompress(pieces: Iterator[bytes], out: IO[bytes]) -> str:
@@ -255,18 +301,25 @@ def _decompress(pieces: Iterator[bytes], out: IO[bytes]) -> str:
     return "gzip"
 
 
-def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool]:
+def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool, str | None]:
+    """Encoding, whether a quote occurs, and the whole text if it is one chunk."""
+    size = content.tell()
     content.seek(0)
     head = content.read(4096)
     encoding = next((codec for bom, codec in _BOMS if head.startswith(bom)), None)
     encoding = encoding or _utf16_without_bom(head)
     decoder = codecs.getincrementaldecoder(encoding or "utf-8")("strict")
+    keep = size <= CHUNK_CHARACTERS
+    kept: list[str] = []
     quoted = special = False
     content.seek(0)
     try:
-        while piece := content.read(1 << 20):
-            quoted = quoted or b'"' in piece
-            special = not decoder.decode(piece).isascii() or special
+        while piece := content.read(_PIECE_BYTES):
+            text = decoder.decode(piece)
+            quoted = quoted or '"' in text
+            special = special or not text.isascii()
+            if keep:
+                kept.append(text)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as exc:
         # Characters that were valid UTF-8 up to here mean a damaged file, not another encoding:
@@ -278,10 +331,10 @@ def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool]:
                 f"({exc.reason}).",
                 "Export the file as UTF-8 and deliver it again.",
             ) from exc
-        encoding = fallback
         content.seek(0)
-        quoted = any(b'"' in piece for piece in iter(lambda: content.read(1 << 20), b""))
-    return encoding or "utf-8", quoted
+        quoted = any(b'"' in piece for piece in iter(lambda: content.read(_PIECE_BYTES), b""))
+        return fallback, quoted, None
+    return encoding or "utf-8", quoted, "".join(kept) if keep else None
 
 
 def _utf16_without_bom(head: bytes) -> str | None:

@@ -41,16 +41,21 @@ def column_lineage(manifest: Mapping[str, Any], compiled: Mapping[str, str]) -> 
             )
         except SqlglotError:
             continue
-        scope = build_scope(tree)
-        columns: dict[str, list[tuple[str, str]]] = {}
-        for column in manifest["nodes"][unique_id]["columns"]:
-            try:
-                node = lineage(column, tree, schema, dialect="duckdb", scope=scope)
-            except (SqlglotError, ValueError):
-                continue
-            inputs = sorted(_tables(node))
-            if inputs:
-                columns[column] = inputs
+        try:
+            # All columns at once share what they have in common. Nodes keep whole subqueries:
+            # cutting them down to one column is for people who draw them.
+            nodes = lineage(
+                None, tree, schema, dialect="duckdb", scope=build_scope(tree),
+                trim_selects=False, copy=False,
+            )  # fmt: skip
+        except (SqlglotError, ValueError):
+            continue
+        documented = manifest["nodes"][unique_id]["columns"]
+        columns = {
+            name: inputs
+            for name in documented
+            if name in nodes and (inputs := sorted(_tables(nodes[name])))
+        }
         found[unique_id] = columns
     return found
 

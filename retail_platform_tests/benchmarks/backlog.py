@@ -7,9 +7,13 @@ Whole processes, round robin, on the same files; ratios are those of one round. 
 if fact rows, rows of every mart and net sales by country are equal for all and to what was
 generated.
 
-  script    reads, casts, deduplicates, builds the same marts; no gate, no tests, nothing recorded
-  platform  `retail run` in a fresh process, split into data work and Dagster's bookkeeping
-  dlt_dbt   dlt (filesystem -> Arrow -> DuckDB), then `dbt run` with the same models, no tests
+  script         casts, deduplicates, builds the same marts with the platform's reads and writes
+                 (lake, RAW, staging, marts, published copy); no gate, no tests, nothing recorded
+  script_lean    the same straight from the files into staging: what those layers cost anybody
+  platform       `retail run` in a fresh process, split into data work and Dagster's bookkeeping
+  dlt_dbt        dlt (filesystem -> DuckDB -> Arrow, file by file), then `dbt run` with the same
+                 models, no tests
+  dlt_dbt_tuned  the same with one query of our own for a thousand files
 """
 
 import argparse
@@ -54,14 +58,13 @@ def contestants(
         databases[name] = folder / "warehouse.duckdb"
         return folder
 
-    def script(number: int) -> Run:
-        folder = fresh("script")
-        return run_python(
-            "script",
-            number,
-            f"{PACKAGE}.plain_duckdb",
-            [str(given.folder), str(folder / "warehouse.duckdb")],
-        )
+    def script(name: str, *options: str) -> Callable[[int], Run]:
+        def run(number: int) -> Run:
+            database = fresh(name) / "warehouse.duckdb"
+            arguments = [str(given.folder), str(database), *options]
+            return run_python(name, number, f"{PACKAGE}.plain_duckdb", arguments)
+
+        return run
 
     def platform(number: int) -> Run:
         folder = fresh("platform")
@@ -74,11 +77,20 @@ def contestants(
             {"RETAIL_HOME": str(folder), "RETAIL_ENV": "local", "RETAIL_SETTLE_SECONDS": "0"},
         )
 
-    def dlt_dbt(number: int) -> Run:
-        folder = fresh("dlt_dbt")
-        return run_python("dlt_dbt", number, f"{PACKAGE}.dlt_dbt", [str(given.folder), str(folder)])
+    def dlt_dbt(name: str, *options: str) -> Callable[[int], Run]:
+        def run(number: int) -> Run:
+            arguments = [str(given.folder), str(fresh(name)), *options]
+            return run_python(name, number, f"{PACKAGE}.dlt_dbt", arguments)
 
-    return {"script": script, "platform": platform, "dlt_dbt": dlt_dbt}
+        return run
+
+    return {
+        "script": script("script", "--layered"),
+        "script_lean": script("script_lean"),
+        "platform": platform,
+        "dlt_dbt": dlt_dbt("dlt_dbt"),
+        "dlt_dbt_tuned": dlt_dbt("dlt_dbt_tuned", "--tuned"),
+    }
 
 
 def warm_up(work: Path, names: Sequence[str]) -> None:
