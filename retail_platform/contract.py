@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,11 @@ class FeedContract:
         return {c.name: c for c in self.columns}
 
     @cached_property
+    def name_by_header(self) -> dict[str, str]:
+        """Normalised header word -> RAW name."""
+        return {word: c.name for c in self.columns for word in c.header_words}
+
+    @cached_property
     def primary_key(self) -> tuple[str, ...]:
         """Columns of the business key."""
         return tuple(c.name for c in self.columns if c.primary_key)
@@ -179,6 +184,7 @@ class FeedContract:
         return numbers
 
 
+@lru_cache(maxsize=4096)  # thousands of files repeat the same few words
 def normalised_header(text: str) -> str:
     """Header names compare by letters and digits alone: `Store ID`, `store_id`, `STOREID`."""
     return re.sub(r"[^0-9a-z]", "", text.lower())

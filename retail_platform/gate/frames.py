@@ -107,9 +107,8 @@ def _quoted_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     """Rows that were split by the csv reader already."""
     names = _fields(layout)
     records = [(n, *record) for n, p in enumerate(pieces) for record in p.rows.records or []]
-    values = [
-        fields if len(fields) == len(names) else [None] * len(names) for _, _, fields in records
-    ]
+    nothing: list[str | None] = [None] * len(names)
+    values = [fields if len(fields) == len(names) else nothing for _, _, fields in records]
     frame = pl.DataFrame(
         {
             "piece": pl.Series([number for number, _, _ in records], dtype=pl.UInt32),

@@ -54,7 +54,7 @@ def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
             "The file holds only blank lines.",
             "Deliver the file again; a day without rows is a file with just the header.",
         )
-    words = {w: c.name for c in contract.columns for w in c.header_words}
+    words = contract.name_by_header
     best: tuple[int, str, list[str]] | None = None
     for delimiter in contract.ingestion.delimiters:
         fields = split_line(head[0], delimiter)

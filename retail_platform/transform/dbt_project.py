@@ -114,7 +114,9 @@ class DbtProject:
             path = str(Path(empty) / "warehouse.duckdb")
             with exported({**self._env, "RETAIL_DUCKDB_PATH": path}):
                 try:
-                    result = self._new_runner().invoke(["compile", *self._common_arguments()])
+                    result = self._new_runner().invoke(
+                        ["compile", *self._common_arguments(), "--select", "resource_type:model"]
+                    )
                 finally:
                     self._release()
         compiled = {
