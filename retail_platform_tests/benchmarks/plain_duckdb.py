@@ -397,10 +397,7 @@ def through_the_layers(
         f"copy (select * from ({readers}) join files using (filename)) to '{target}' "
         "(format parquet, compression zstd, compression_level 1)"
     )
-    connection.execute(
-        f"create table raw.{feed} as select * from read_parquet('{target}') "
-        "order by batch_date, country"
-    )
+    connection.execute(f"create table raw.{feed} as select * from read_parquet('{target}')")
     return f"select * from raw.{feed}"
 
 
