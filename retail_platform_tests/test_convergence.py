@@ -109,6 +109,8 @@ LATE_AND_CORRECTED: list[Step] = [
     sales("FR", 7, [(7, 4, 3)], 31, "_b"),
     # A rate eight days late.
     rates(10, 9, 32, of=(2, 10)),
+    # Known bytes under another name, this time to the end.
+    sales("CN", 6, [(6, k, k) for k in (1, 2, 3)], 33, "_b"),
 ]
 
 REFERENCE_DATA_AND_FAILURES: list[Step] = [
@@ -133,8 +135,12 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     members("FR", 2, {1: "Lyon"}, 20),
     articles(7, {1: "Masculine"}, 20),
     sales("CN", 3, [(3, 2, 5)], 20),
+    # The last day of the lookback, with no rate or neighbour that rebuilds the day anyway.
+    sales("CN", 10, [(4, 9, 1)], 20),
     # One feed's manifests are put when the next feed fails.
     Visit("gate quarantine", after=2),
+    # Taken in while the days it touches are built without it.
+    Visit(meanwhile=sales("CN", 3, [(1, 5, 9)], 21, "_b")),
 ]
 
 
@@ -196,7 +202,9 @@ def random_history(seed: int) -> list[Step]:
             case "broken":
                 step = broken(f"transactions_{country}_{day(batch):%Y%m%d}.csv", minute)
             case "again" if delivered:
-                step = replace(chance.choice(delivered), minute=minute)
+                original = chance.choice(delivered)
+                name = chance.choice([original.name, original.name.replace(".csv", "_c.csv")])
+                step = replace(original, name=name, minute=minute)
             case _:
                 continue
         steps.append(step)
@@ -204,7 +212,12 @@ def random_history(seed: int) -> list[Step]:
         if visits < 3 and chance.random() < 0.3:
             visits += 1
             failing = Visit(chance.choice(FAULTS), chance.randint(0, 3))
-            steps.append(failing if chance.random() < 0.5 else Visit())
+            # Only sales are sure to start a run over business days, in which another arrives.
+            overtaken = Visit(meanwhile=sales(country, batch, lines(), minute, "_m"))
+            if step.feed == "transactions" and step.rows is not None and chance.random() < 0.3:
+                steps.append(overtaken)
+            else:
+                steps.append(failing if chance.random() < 0.5 else Visit())
     return steps
 
 
