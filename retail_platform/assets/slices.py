@@ -11,6 +11,12 @@ covers scattered arrivals with one generous range."""
 ONLY_ARRIVALS = "arrivals"
 
 
+REPLAY_TAG = "retail_platform/replay"
+"""Run tag: judge the originals in history anew before anything else."""
+
+ORIGINALS = "originals"
+
+
 def slices_for(
     context: dg.AssetExecutionContext, partitioning: Partitioning, scope: Scope
 ) -> Slices:
@@ -31,3 +37,8 @@ def only_arrivals(context: dg.AssetExecutionContext) -> bool:
     """
     run = context.run
     return run.tags.get(ONLY_ARRIVALS_TAG) == ONLY_ARRIVALS and run.parent_run_id is None
+
+
+def replays_originals(context: dg.AssetExecutionContext) -> bool:
+    """Whether the run was asked to judge again what was judged before."""
+    return context.run.tags.get(REPLAY_TAG) == ORIGINALS

@@ -22,6 +22,11 @@ app = typer.Typer(
 )
 backfill_app = typer.Typer(help="Rebuild partitions by country and date.", no_args_is_help=True)
 app.add_typer(backfill_app, name="backfill")
+quarantine_app = typer.Typer(
+    help="Rows that broke their contract: look at them, correct them, bring them back.",
+    no_args_is_help=True,
+)
+app.add_typer(quarantine_app, name="quarantine")
 
 Json = Annotated[bool, typer.Option("--json", help="Facts as one JSON document.")]
 Countries = Annotated[
@@ -224,6 +229,93 @@ def backfill_run(
     outcome = run_backfill(
         Settings.from_env(), _day(first), _day(last), countries, assets, Stopwatch()
     )
+    report_outcome(outcome, as_json=as_json)
+    raise typer.Exit(0 if outcome.green else 1)
+
+
+Feeds = Annotated[str, typer.Option(help="Feed names separated by commas; all if left out.")]
+First = Annotated[str, typer.Option("--from", help="First batch day, ISO.")]
+Last = Annotated[str, typer.Option("--to", help="Last batch day, ISO.")]
+FileWord = Annotated[str, typer.Argument(metavar="FILE", help="Name of the file, or its id.")]
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    feeds: Feeds = "",
+    countries: Countries = "",
+    first: First = "1900-01-01",
+    last: Last = "9999-12-31",
+    as_json: Json = False,
+) -> None:
+    """Files with rows in quarantine, and why."""
+    from retail_platform.cli.repairing import list_quarantine  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    list_quarantine(settings, feeds, countries, _day(first), _day(last), as_json=as_json)
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    file: FileWord,
+    limit: Annotated[int, typer.Option(min=1, help="Rows to show.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """The quarantined rows of one file as they were delivered, with reasons."""
+    from retail_platform.cli.repairing import show_quarantine  # noqa: PLC0415
+
+    show_quarantine(Settings.from_env(), file, limit, as_json=as_json)
+
+
+@quarantine_app.command("export")
+def quarantine_export(
+    file: FileWord,
+    into: Annotated[Path, typer.Option(help="File to write; must not exist yet.")],
+) -> None:
+    """Write the quarantined rows of one file, to be corrected in an editor."""
+    from retail_platform.cli.repairing import export_quarantine  # noqa: PLC0415
+
+    export_quarantine(Settings.from_env(), file, into)
+
+
+@quarantine_app.command("requeue")
+def quarantine_requeue(
+    file: FileWord,
+    corrected: Annotated[
+        Path,
+        typer.Option("--with", exists=True, dir_okay=False, help="The exported rows, corrected."),
+    ],
+) -> None:
+    """Deliver a file again with its quarantined rows corrected; it replaces the old delivery.
+
+    After a change of the contract nothing has to be corrected: use `retail replay`.
+    """
+    from retail_platform.cli.repairing import requeue_quarantine  # noqa: PLC0415
+
+    requeue_quarantine(Settings.from_env(), file, corrected)
+
+
+@app.command()
+def replay(
+    first: First,
+    last: Last,
+    feeds: Feeds = "",
+    countries: Countries = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge originals in history again, under the contracts as they are now; rebuild what changed.
+
+    What was delivered, and when, stays as it was. Repeating it changes nothing.
+    """
+    from retail_platform.cli.repairing import run_replay, show_replay  # noqa: PLC0415
+    from retail_platform.cli.running import report_outcome  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    where = feeds, countries, _day(first), _day(last)
+    if dry_run:
+        show_replay(settings, *where, as_json=as_json)
+        return
+    outcome = run_replay(settings, *where, Stopwatch())
     report_outcome(outcome, as_json=as_json)
     raise typer.Exit(0 if outcome.green else 1)
 

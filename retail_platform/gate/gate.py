@@ -97,37 +97,51 @@ class Gate:
         """
         report = GateReport()
         done = 0
-        for batch in _batches(sorted(arrivals, key=lambda a: (a.file.day, a.file.country, a.name))):
+        for batch in batches(sorted(arrivals, key=lambda a: (a.file.day, a.file.country, a.name))):
             report.add(self._take_in_batch(batch))
             done += len(batch)
             on_batch(done)
         return report
 
     def _take_in_batch(self, arrivals: Sequence[Arrival]) -> GateReport:
-        report = GateReport()
         known = self._known_manifests(arrivals)
+        accepted, rejections = self.judge(arrivals, known)
+        report = GateReport(rejections=rejections)
+        self._commit(accepted, known, report)
+        return report
+
+    def judge(
+        self, arrivals: Sequence[Arrival], known: Mapping[Partition, Manifest]
+    ) -> tuple[list[tuple[Arrival, dict[str, FileFacts]]], list[Rejection]]:
+        """Read files and store their rows; nothing of it counts before a manifest names it.
+
+        Args:
+            known: manifests; a file in them that this contract has judged is not read again.
+
+        Returns:
+            Accepted files with what was found in them by country, and the refused ones.
+        """
         batch = _Batch(self._contract, self._registry, self._judge)
-        repeated: list[tuple[Arrival, FileFacts]] = []
+        repeated: list[tuple[Arrival, dict[str, FileFacts]]] = []
+        rejections: list[Rejection] = []
         for arrival, text in self._fetch(arrivals):
             if isinstance(text, FileRejected):
-                report.rejections.append(self._rejection(arrival, text))
+                rejections.append(self._rejection(arrival, text))
                 continue
             try:
                 file_id = file_id_of(arrival.name, text.checksum)
                 facts = self._already_judged(arrival, file_id, known)
                 if facts:
-                    repeated.append((arrival, facts))
+                    repeated.append((arrival, {arrival.file.country: facts}))
                 else:
                     batch.add(arrival, file_id, text)
             except FileRejected as error:
-                report.rejections.append(self._rejection(arrival, error))
+                rejections.append(self._rejection(arrival, error))
             finally:
                 text.close()
         judged, refused = batch.finish()
-        report.rejections += [self._rejection(a, e) for a, e in refused]
-        accepted = self._store_rows(judged)
-        self._commit([*repeated, *accepted], known, report)
-        return report
+        rejections += [self._rejection(a, e) for a, e in refused]
+        return [*repeated, *self._store_rows(judged)], rejections
 
     def _fetch(
         self, arrivals: Sequence[Arrival]
@@ -223,24 +237,21 @@ class Gate:
 
     def _commit(
         self,
-        accepted: Sequence[tuple[Arrival, FileFacts | dict[str, FileFacts]]],
+        accepted: Sequence[tuple[Arrival, dict[str, FileFacts]]],
         known: Mapping[Partition, Manifest],
         report: GateReport,
     ) -> None:
         if not accepted:
             return
         feed = self._contract.name
-        facts_by_country = [
-            (a, f if isinstance(f, dict) else {a.file.country: f}) for a, f in accepted
-        ]
         self._on_step("history")
         # An original in history is never written again: the inbox may hold other content by now.
         kept = {facts.history for m in known.values() for facts in m.files.values()}
-        copies = [(a.object.path, next(iter(f.values())).history) for a, f in facts_by_country]
+        copies = [(a.object.path, next(iter(f.values())).history) for a, f in accepted]
         self._lake.copy_many([(source, target) for source, target in copies if target not in kept])
         # A file replaced while it was read is left for the next look: what lies in the inbox now
         # is not what was judged.
-        unchanged = [(a, f) for a, f in facts_by_country if self._unchanged(a)]
+        unchanged = [(a, f) for a, f in accepted if self._unchanged(a)]
         changed: dict[Partition, Manifest] = {}
         for arrival, by_country in unchanged:
             for country, facts in by_country.items():
@@ -265,7 +276,8 @@ def file_id_of(name: str, checksum: str) -> str:
     return hashlib.sha256(f"{name}\0{checksum}".encode()).hexdigest()[:16]
 
 
-def _batches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+def batches(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
+    """Files that are judged together, in the order given."""
     batch: list[Arrival] = []
     size = 0
     for arrival in arrivals:

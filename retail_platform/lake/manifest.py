@@ -101,6 +101,13 @@ class Manifest(BaseModel):
         files = {**self.files, facts.file_id: facts}
         return self.model_copy(update={"files": files, "deliveries": tuple(deliveries)})
 
+    def with_facts(self, facts: FileFacts, deliveries: Iterable[Delivery]) -> "Manifest":
+        """This manifest with other findings about one file, and when it was delivered."""
+        merged = {*self.deliveries, *(d for d in deliveries if d.file_id == facts.file_id)}
+        ordered = tuple(sorted(merged, key=lambda d: (d.delivered_at, d.file_id)))
+        files = {**self.files, facts.file_id: facts}
+        return self.model_copy(update={"files": files, "deliveries": ordered})
+
     def file_states(self) -> list[FileState]:
         """State of every file, decided by delivery time alone (ties: by content)."""
         by_name: dict[str, list[Delivery]] = defaultdict(list)

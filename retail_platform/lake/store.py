@@ -281,3 +281,8 @@ def history_path(feed: str, partition: Partition, file_name: str, checksum: str)
         f"history/{feed}/country={partition.country}/year={partition.day:%Y}"
         f"/month={partition.day:%m}/day={partition.day:%d}/{stem}__{checksum[:8]}{dot}{extension}"
     )
+
+
+def country_of_history(path: str) -> str:
+    """Country, or ALL, that the name of an original gave it; see `history_path`."""
+    return path.split("/country=", 1)[1].split("/", 1)[0]

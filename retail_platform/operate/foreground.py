@@ -105,9 +105,14 @@ class ForegroundRunner:
             key.asset_key: key.to_user_string() for key in self._graph.asset_check_keys
         }
 
-    def run_until_idle(self) -> Outcome:
-        """Take in what arrived, build what became stale, until nothing is left to do."""
+    def run_until_idle(self, first: Iterable[dg.RunRequest] = ()) -> Outcome:
+        """Take in what arrived, build what became stale, until nothing is left to do.
+
+        Args:
+            first: runs a person asked for, executed before anything else.
+        """
         outcome = Outcome()
+        outcome.runs += [self.execute(request) for request in first]
         self._recover(outcome)
         repeats: Counter[str] = Counter()
         tried: set[str] = set()

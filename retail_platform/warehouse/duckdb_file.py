@@ -30,7 +30,7 @@ from retail_platform.contract import FeedContract
 from retail_platform.errors import LoadMismatch, WarehouseBusy
 from retail_platform.lake.store import Lake
 from retail_platform.partitions import LOOKBACK_DAYS, Partition, Slices
-from retail_platform.warehouse.protocol import PartitionLoad
+from retail_platform.warehouse.protocol import Fingerprint, PartitionLoad
 from retail_platform.warehouse.raw_tables import (
     LATE_DAYS,
     LATE_DAYS_COLUMNS,
@@ -251,20 +251,18 @@ class DuckDBWarehouse:
         found = [(Partition(c, batch), Partition(c, day)) for c, batch, day in rows]
         return [pair for pair in found if pair[0] in set(batch_partitions)]
 
-    def loaded_files(
-        self, feed: str, slices: Slices
-    ) -> Mapping[Partition, frozenset[tuple[str, str, str]]]:
+    def loaded_files(self, feed: str, slices: Slices) -> Mapping[Partition, Fingerprint]:
         """Ledger entries by partition, as `PartitionLoad.fingerprint`."""
         rows = self._own(
             "select country, batch_date, file_id, "
-            "strftime(delivered_at, '%Y-%m-%d %H:%M:%S.%f'), state "
+            "strftime(delivered_at, '%Y-%m-%d %H:%M:%S.%f'), state, schema_version "
             f"from {RAW_SCHEMA}.{LEDGER} where feed = ? and batch_date between ? and ? "
             "and list_contains(?, country)",
             [feed, slices.first_day, slices.last_day, list(slices.countries)],
         )
-        found: dict[Partition, set[tuple[str, str, str]]] = defaultdict(set)
-        for country, day, *entry in rows:
-            found[Partition(country, day)].add((entry[0], entry[1], entry[2]))
+        found: dict[Partition, set[tuple[str, str, str, str]]] = defaultdict(set)
+        for country, day, file_id, delivered_at, state, schema_version in rows:
+            found[Partition(country, day)].add((file_id, delivered_at, state, schema_version))
         return {partition: frozenset(entries) for partition, entries in found.items()}
 
     def _own(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -13,6 +13,9 @@ from retail_platform.lake.manifest import FileState, Manifest
 from retail_platform.lake.store import Lake
 from retail_platform.partitions import Partition, Slices
 
+Fingerprint = frozenset[tuple[str, str, str, str]]
+"""Per file of a partition: id, delivery time, state, contract that judged it."""
+
 
 @dataclass(frozen=True)
 class PartitionLoad:
@@ -37,10 +40,16 @@ class PartitionLoad:
         return sum(f.facts.rows_loaded for f in self.active)
 
     @property
-    def fingerprint(self) -> frozenset[tuple[str, str, str]]:
-        """Comparable with `Warehouse.loaded_files`: file, delivery time, state."""
+    def fingerprint(self) -> Fingerprint:
+        """What the ledger says once this is loaded."""
         return frozenset(
-            (f.facts.file_id, f"{f.delivered_at:%Y-%m-%d %H:%M:%S.%f}", f.state) for f in self.files
+            (
+                f.facts.file_id,
+                f"{f.delivered_at:%Y-%m-%d %H:%M:%S.%f}",
+                f.state,
+                f.facts.schema_version,
+            )
+            for f in self.files
         )
 
 
@@ -62,9 +71,7 @@ class Warehouse(Protocol):
         """
         ...
 
-    def loaded_files(
-        self, feed: str, slices: Slices
-    ) -> Mapping[Partition, frozenset[tuple[str, str, str]]]:
+    def loaded_files(self, feed: str, slices: Slices) -> Mapping[Partition, Fingerprint]:
         """Ledger entries by partition, as `PartitionLoad.fingerprint`."""
         ...
 

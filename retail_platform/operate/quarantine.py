@@ -1,0 +1,188 @@
+"""Rows that broke their contract: where they are, why, and how they come back.
+
+Reads the lake and puts corrected files into the inbox; what follows is the road every file takes.
+"""
+
+import gzip
+import io
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from retail_platform.contract import FeedContract
+from retail_platform.errors import RetailError
+from retail_platform.gate.layout import recognise
+from retail_platform.gate.text import fetch
+from retail_platform.lake.manifest import FileFacts, Manifest, read_manifests
+from retail_platform.lake.store import INBOX, MANIFESTS, Lake
+from retail_platform.partitions import Partition
+
+
+class NotRequeued(RetailError):
+    """What a person wanted to put back does not fit what lies in quarantine."""
+
+
+@dataclass(frozen=True)
+class QuarantinedFile:
+    """A file that counts, with rows that do not.
+
+    Attributes:
+        judged_by_current_contract: False when a replay may find something else.
+    """
+
+    feed: str
+    partition: Partition
+    facts: FileFacts
+    judged_by_current_contract: bool
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for `--json`."""
+        return {
+            "feed": self.feed,
+            "partition": str(self.partition),
+            "file": self.facts.name,
+            "file_id": self.facts.file_id,
+            "rows": self.facts.rows_in,
+            "quarantined": self.facts.rows_quarantined,
+            "reasons": dict(self.facts.reasons),
+            "judged_by_current_contract": self.judged_by_current_contract,
+        }
+
+
+def stored_partitions(
+    lake: Lake,
+    feeds: Collection[str],
+    countries: Collection[str],
+    first: date,
+    last: date,
+) -> dict[str, set[Partition]]:
+    """Feed -> partitions that have a manifest, found in one listing."""
+    found: dict[str, set[Partition]] = {}
+    for obj in lake.list(MANIFESTS):
+        feed, country, name = obj.path.removeprefix(MANIFESTS).split("/")
+        day = date.fromisoformat(name.removesuffix(".json"))
+        if feed in feeds and country in countries and first <= day <= last:
+            found.setdefault(feed, set()).add(Partition(country, day))
+    return found
+
+
+def quarantined_files(
+    lake: Lake,
+    contracts: Mapping[str, FeedContract],
+    partitions: Mapping[str, Collection[Partition]],
+) -> Iterator[QuarantinedFile]:
+    """Active files with quarantined rows, by feed, day and country.
+
+    Args:
+        partitions: feed -> where to look.
+    """
+    for feed in sorted(partitions):
+        manifests = read_manifests(lake, feed, partitions[feed])
+        for partition in sorted(manifests, key=lambda p: (p.day, p.country)):
+            for facts in _active(manifests[partition]):
+                if facts.rows_quarantined:
+                    current = facts.schema_version == contracts[feed].schema_version
+                    yield QuarantinedFile(feed, partition, facts, current)
+
+
+def _active(manifest: Manifest) -> list[FileFacts]:
+    return [state.facts for state in manifest.file_states() if state.state == "loaded"]
+
+
+def quarantined_rows(lake: Lake, file: QuarantinedFile) -> pl.DataFrame:
+    """Rows of one file: `row` (number in the file), `reasons` (list), `line` (original text)."""
+    frames = [pl.read_parquet(io.BytesIO(lake.get(path))) for path in file.facts.quarantine]
+    return (
+        pl.concat(frames)
+        .filter(
+            (pl.col("_file_id") == file.facts.file_id)
+            & (pl.col("_country") == file.partition.country)
+        )
+        .select(row="_row_number", reasons="_reasons", line="_line")
+        .sort("row")
+    )
+
+
+def export(lake: Lake, contract: FeedContract, file: QuarantinedFile, target: Path) -> int:
+    """Write the quarantined rows as a file a person can correct, under the header they came with.
+
+    Returns:
+        How many rows.
+
+    Raises:
+        NotRequeued: the target exists already.
+    """
+    if target.exists():
+        raise NotRequeued(f"{target} exists already; name another file.")
+    rows = quarantined_rows(lake, file)
+    header, _ = _original_rows(lake, contract, file)
+    lines = [*([header] if header is not None else []), *rows["line"]]
+    target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return rows.height
+
+
+def requeue(
+    lake: Lake, contract: FeedContract, file: QuarantinedFile, corrected: bytes
+) -> tuple[str, int]:
+    """Put the file into the inbox again with its quarantined rows corrected.
+
+    It arrives under its old name and so replaces what was delivered under it; the ledger keeps
+    both. Rows are matched by their order, so there must be as many as were exported.
+
+    Args:
+        corrected: what `export` wrote, corrected, UTF-8.
+
+    Returns:
+        Name in the inbox, and how many rows were replaced.
+
+    Raises:
+        NotRequeued: another number of rows than lie in quarantine, or a file of this name waits in
+            the inbox already.
+    """
+    header, rows = _original_rows(lake, contract, file)
+    lines = [line for line in corrected.decode("utf-8-sig").splitlines() if line.strip()]
+    if header is not None and lines and lines[0].strip() == header.strip():
+        lines = lines[1:]
+    numbers = quarantined_rows(lake, file)["row"].to_list()
+    if len(lines) != len(numbers):
+        raise NotRequeued(
+            f"{len(lines)} corrected rows, but {len(numbers)} rows of {file.facts.name} lie in "
+            "quarantine. Export them again and correct each in its place."
+        )
+    if lake.head(INBOX + file.facts.name):
+        raise NotRequeued(
+            f"{file.facts.name} waits in the inbox already; run the platform first, then export "
+            "again."
+        )
+    for number, line in zip(numbers, lines, strict=True):
+        rows[number - 1] = line
+    text = "".join(f"{line}\n" for line in [*([header] if header is not None else []), *rows])
+    content = text.encode()
+    packed = gzip.compress(content) if file.facts.name.endswith(".gz") else content
+    lake.put(INBOX + file.facts.name, packed)
+    return file.facts.name, len(lines)
+
+
+def _original_rows(
+    lake: Lake, contract: FeedContract, file: QuarantinedFile
+) -> tuple[str | None, list[str]]:
+    """Header line (None if there is none) and data rows of the original, as text."""
+    facts = file.facts
+    obj = lake.head(facts.history)
+    if obj is None:
+        raise NotRequeued(f"{facts.history}, the original of {facts.name}, is not in the lake.")
+    text = fetch(lake, obj, contract.ingestion.fallback_encoding)
+    try:
+        layout = recognise(text.head(20), contract)
+        rows: list[str] = []
+        for chunk in text.rows(layout.delimiter):
+            if chunk.records is not None:
+                rows += [line for line, _ in chunk.records]
+            else:
+                rows += [line for line in chunk.text.split("\n") if line.strip()]
+    finally:
+        text.close()
+    return (rows[0], rows[1:]) if layout.header is not None else (None, rows)
