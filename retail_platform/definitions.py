@@ -15,6 +15,7 @@ from retail_platform.automation.range_sensor import RangeAutomationSensor, RunOr
 from retail_platform.automation.schedules import build_nightly_schedule
 from retail_platform.contract import FeedContract, load_contracts
 from retail_platform.countries import CountryRegistry, load_countries
+from retail_platform.lake.queue import ArrivalQueue
 from retail_platform.partitions import Partitioning, Scope
 from retail_platform.resources import DbtResource, resources_for
 from retail_platform.settings import Settings
@@ -119,7 +120,12 @@ def _definitions(
         assets=[*external_specs(contracts, partitioning), *assets],
         jobs=list(jobs.values()),
         sensors=[
-            build_inbox_sensor(desk, jobs),
+            build_inbox_sensor(
+                desk,
+                jobs,
+                ArrivalQueue(settings.queue_url) if settings.queue_url else None,
+                settings.sweep_seconds,
+            ),
             RangeAutomationSensor(
                 "range_automation_sensor",
                 run_order=run_order,

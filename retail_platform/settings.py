@@ -38,6 +38,9 @@ class Settings:
         countries_file: registry that replaces the shipped one.
         first_day: first day that can be a partition, ISO date.
         settle_seconds: a local file younger than this may still be being written and is left alone.
+        queue_url: SQS queue that tells about new objects; empty means the inbox is listed instead.
+        sweep_seconds: with a queue, how often the inbox is listed nevertheless, for messages that
+            were lost.
         backlog_partitions: more arrived partitions than this in one tick are run as ranges at once.
     """
 
@@ -48,6 +51,8 @@ class Settings:
     countries_file: Path | None = None
     first_day: str = "2023-01-01"
     settle_seconds: float = 2.0
+    queue_url: str = ""
+    sweep_seconds: float = 300.0
     backlog_partitions: int = 60
 
     @property
@@ -104,8 +109,24 @@ class Settings:
             countries_file=Path(countries).expanduser().resolve() if countries else None,
             first_day=_day(env, "RETAIL_FIRST_DAY", "2023-01-01"),
             settle_seconds=_number(env, "RETAIL_SETTLE_SECONDS", 2.0),
+            queue_url=_queue(env, lake_url),
+            sweep_seconds=_number(env, "RETAIL_SWEEP_SECONDS", 300.0),
             backlog_partitions=int(_number(env, "RETAIL_BACKLOG_PARTITIONS", 60)),
         )
+
+
+def _queue(env: Mapping[str, str], lake_url: str) -> str:
+    url = env.get("RETAIL_QUEUE_URL", "")
+    if url and not re.match(r"https?://.", url):
+        raise ConfigurationError(
+            f"RETAIL_QUEUE_URL is {url!r}; expected https://sqs.<region>.amazonaws.com/<account>/"
+            "<queue>."
+        )
+    if url and not lake_url.startswith("s3://"):
+        raise ConfigurationError(
+            f"RETAIL_QUEUE_URL is set, but the lake is {lake_url}; only S3 announces objects there."
+        )
+    return url
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

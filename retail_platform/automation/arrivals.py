@@ -1,18 +1,22 @@
 """From files in the inbox to Dagster: arrival events for a few, range runs for a backlog.
 
-The sensor does no data work: it lists, decides by name, and hands on. A few arrivals become events
-on the external assets `inbox/<feed>`, from which declared automation takes over; a backlog becomes
-runs over generous ranges at once, because thousands of events would cost more than the work.
+The sensor does no data work: it lists the inbox, or asks the queue that announces files and lists
+every few minutes for what the queue missed; it decides by name, and hands on. A few arrivals become
+events on the external assets `inbox/<feed>`, from which declared automation takes over; a backlog
+becomes runs over generous ranges at once, because thousands of events would cost more than the
+work.
 """
 
 import hashlib
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from pydantic import BaseModel
 
 from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
 from retail_platform.assets.specs import feed_key, inbox_key, raw_key
@@ -25,6 +29,7 @@ from retail_platform.lake.inbox import (
     read_rejections,
     record_rejections,
 )
+from retail_platform.lake.queue import ArrivalQueue, Message
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.partitions import Partition, Partitioning, Scope, Slices, bounding_slices
 from retail_platform.resources import LakeResource
@@ -50,11 +55,15 @@ class ArrivalDesk:
     settle: timedelta
     backlog_partitions: int
 
-    def look(self, lake: Lake) -> ArrivalPlan:
-        """List the inbox and understand it; files refused by name are recorded."""
+    def look(self, lake: Lake, paths: Collection[str] | None = None) -> ArrivalPlan:
+        """Understand the inbox; files refused by name are recorded.
+
+        Args:
+            paths: look at these objects only; None lists the inbox.
+        """
         known = read_rejections(lake)
         plan = plan_arrivals(
-            lake.list(INBOX),
+            lake.list(INBOX) if paths is None else lake.find(sorted(paths)),
             self.contracts,
             self.registry,
             known_rejections=known,
@@ -150,11 +159,89 @@ def _ranges(partitions: Collection[Partition], order: Collection[str]) -> list[S
     return ranges
 
 
-def build_inbox_sensor(desk: ArrivalDesk, jobs: Mapping[Scope, Any]) -> dg.SensorDefinition:
+class SensorMemory(BaseModel):
+    """What the sensor remembers from tick to tick; its cursor.
+
+    Attributes:
+        seen: fingerprints of files that were handed on and may still lie in the inbox.
+        receipts: messages about files that were handed on in the last tick. That this can be read
+            means that its plan is stored, so now they may go.
+        swept_at: when the inbox was last listed, seconds since 1970.
+    """
+
+    seen: frozenset[str] = frozenset()
+    receipts: tuple[str, ...] = ()
+    swept_at: float = 0.0
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "SensorMemory":
+        """Read a cursor; that of a new sensor remembers nothing."""
+        return cls.model_validate_json(cursor) if cursor else cls()
+
+    def cursor(self) -> str:
+        """As text, the same for the same memory."""
+        fields = self.model_dump(mode="json")
+        return json.dumps({**fields, "seen": sorted(self.seen)})
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at what arrived.
+
+    Attributes:
+        memory: to be kept if everything found is handed on.
+    """
+
+    plan: ArrivalPlan
+    fresh: list[Arrival]
+    memory: SensorMemory
+
+
+def look_for_arrivals(
+    desk: ArrivalDesk, lake: Lake, memory: SensorMemory, queue: ArrivalQueue | None, sweep: float
+) -> Look:
+    """Find files that were not handed on yet.
+
+    Args:
+        queue: announces files; None lists the inbox every time.
+        sweep: seconds between listings while there is a queue.
+    """
+    now = time.time()
+    messages: list[Message] = []
+    paths: set[str] | None = None
+    if queue:
+        queue.delete(memory.receipts)
+        messages = queue.receive()
+        if now < memory.swept_at + sweep:
+            called = {lake.path_of(n.bucket, n.key) for m in messages for n in m.notified}
+            paths = {path for path in called if path and path.startswith(INBOX)}
+    plan = desk.look(lake, paths)
+    fingerprints = {identity([a]): a for a in plan.arrivals}
+    fresh = [a for f, a in fingerprints.items() if f not in memory.seen]
+    if queue and not fresh:
+        queue.delete([m.receipt for m in messages])
+        messages = []
+    # After a listing only what still lies in the inbox is remembered, so the cursor stays small.
+    return Look(
+        plan,
+        fresh,
+        SensorMemory(
+            seen=frozenset(fingerprints) | (frozenset() if paths is None else memory.seen),
+            receipts=tuple(m.receipt for m in messages),
+            swept_at=now if paths is None else memory.swept_at,
+        ),
+    )
+
+
+def build_inbox_sensor(
+    desk: ArrivalDesk, jobs: Mapping[Scope, Any], queue: ArrivalQueue | None, sweep_seconds: float
+) -> dg.SensorDefinition:
     """The sensor that watches the inbox.
 
     Args:
         jobs: asset job over the batch-day assets of each scope.
+        queue: announces files; None lists the inbox on every tick.
+        sweep_seconds: how often the inbox is listed nevertheless.
     """
 
     @dg.sensor(
@@ -165,20 +252,17 @@ def build_inbox_sensor(desk: ArrivalDesk, jobs: Mapping[Scope, Any]) -> dg.Senso
         description="Notices files in the inbox and hands them on: events for a few, range runs "
         "for a backlog.",
     )
-    def inbox_sensor(
-        context: dg.SensorEvaluationContext, lake: LakeResource
-    ) -> dg.SensorResult | dg.SkipReason:
-        plan = desk.look(lake.open())
-        seen = set(json.loads(context.cursor)) if context.cursor else set()
-        fingerprints = {identity([a]): a for a in plan.arrivals}
-        fresh = [a for f, a in fingerprints.items() if f not in seen]
+    def inbox_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
+        memory = SensorMemory.of(context.cursor)
+        look = look_for_arrivals(desk, lake.open(), memory, queue, sweep_seconds)
+        cursor = look.memory.cursor()
+        fresh, plan = look.fresh, look.plan
         if not fresh:
-            return dg.SkipReason(
-                f"Nothing new: {len(plan.arrivals)} files on their way, {len(plan.rejections)} "
-                f"refused, {plan.settling} still being written."
+            return dg.SensorResult(
+                skip_reason=f"Nothing new: {len(plan.arrivals)} files on their way, "
+                f"{len(plan.rejections)} refused, {plan.settling} still being written.",
+                cursor=cursor,
             )
-        # Only what still lies in the inbox is remembered, so the cursor stays small.
-        cursor = json.dumps(sorted(fingerprints))
         requests = desk.range_requests(fresh)
         count = sum(len(p) for p in plan.partitions(desk.contracts, desk.registry).values())
         if count > desk.backlog_partitions:

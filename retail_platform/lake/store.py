@@ -126,6 +126,18 @@ class Lake:
         except FileNotFoundError:
             return None
 
+    def find(self, paths: Sequence[str]) -> Sequence[LakeObject]:
+        """What a listing would show for these paths; those that are not there are left out."""
+        usable = [path for path in paths if _is_addressable(path)]
+        return [obj for obj in self.each(self.head, usable) if obj]
+
+    def path_of(self, bucket: str, key: str) -> str | None:
+        """Path of an object that somebody calls by bucket and key; None if it is elsewhere."""
+        if not isinstance(self._store, S3Store) or self._store.config.get("bucket") != bucket:
+            return None
+        root = f"{self._store.prefix}/" if self._store.prefix else ""
+        return key.removeprefix(root) if key.startswith(root) else None
+
     def get(self, path: str) -> bytes:
         """Whole content of one object.
 

@@ -15,6 +15,7 @@ import duckdb
 from retail_platform.contract import load_contracts
 from retail_platform.countries import load_countries
 from retail_platform.errors import RetailError
+from retail_platform.lake.queue import ArrivalQueue
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.settings import PROJECT_DIR, Settings
 
@@ -42,6 +43,7 @@ def examine(settings: Settings, port: int) -> list[Finding]:
         ("contracts", lambda: _contracts(settings)),
         ("home folder", lambda: _home(settings)),
         ("lake", lambda: _lake(settings)),
+        *([("queue", lambda: _queue(settings))] if settings.queue_url else []),
         ("warehouse", lambda: _warehouse(settings)),
         ("dbt project", _dbt),
         ("UI port", lambda: _port(port)),
@@ -86,6 +88,16 @@ def _lake(settings: Settings) -> str:
     lake = Lake.open(settings.lake_url)
     waiting = sum(1 for _ in lake.list(INBOX))
     return f"{settings.lake_url}, {waiting} files in the inbox"
+
+
+def _queue(settings: Settings) -> str:
+    waiting, dead = ArrivalQueue(settings.queue_url).waiting()
+    if dead:
+        raise OSError(
+            f"{settings.queue_url}: {dead} messages lie in its dead-letter queue; the attribute "
+            "`reason` of each says why it could not be read."
+        )
+    return f"{settings.queue_url}, {waiting} messages waiting"
 
 
 def _warehouse(settings: Settings) -> str:
