@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
@@ -57,6 +57,33 @@ class ColumnIngestion(BaseModel):
     strip: str = ""
 
 
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_WEEK: tuple[Weekday, ...] = get_args(Weekday)
+
+
+class Expectation(BaseModel):
+    """On which days a feed delivers.
+
+    Attributes:
+        weekdays: days of the week, ``mon`` to ``sun``; the batch day, not the day of delivery.
+        closed_on: days without a delivery: ``country_holidays`` of the partition's country, or a
+            financial calendar of the `holidays` library such as ``ECB``.
+        deadline: time ``HH:MM`` of the next day until when it is due; default the country's, in the
+            country's time zone (UTC for global feeds).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weekdays: tuple[Weekday, ...] = _WEEK
+    closed_on: Literal["country_holidays", "ECB", "IFEU", "NYSE", "XETR"] | None = None
+    deadline: str | None = Field(default=None, pattern=r"^([01]\d|2[0-3]):[0-5]\d$")
+
+    @cached_property
+    def weekday_numbers(self) -> frozenset[int]:
+        """As `date.weekday` counts."""
+        return frozenset(_WEEK.index(day) for day in self.weekdays)
+
+
 class FeedIngestion(BaseModel):
     """`ingestion` custom property of a contract: what the gate needs beyond the standard.
 
@@ -69,6 +96,7 @@ class FeedIngestion(BaseModel):
         country_ranges: ``{"1-5": "US"}`` when the column holds numbers given out in blocks.
         row_rules: names of cross-column rules in `retail_platform.gate.rules`.
         variants: accepted column orders of files without a header; default all columns in order.
+        expected: on which days a delivery is due; None if it comes when it comes.
         max_bad_rows, max_bad_percent: a file with more bad rows than both is rejected whole.
     """
 
@@ -86,6 +114,7 @@ class FeedIngestion(BaseModel):
     fallback_encoding: str = "latin-1"
     max_bad_rows: int = 10
     max_bad_percent: float = 20.0
+    expected: Expectation | None = None
 
     @field_validator("country_pattern")
     @classmethod

@@ -57,6 +57,13 @@ class CountryRegistry:
     def __iter__(self) -> Iterator[Country]:
         return iter(self.countries)
 
+    def __getitem__(self, code: str) -> Country:
+        return self._by_code[code]
+
+    @cached_property
+    def _by_code(self) -> dict[str, Country]:
+        return {c.code: c for c in self.countries}
+
     @cached_property
     def codes(self) -> tuple[str, ...]:
         """ISO codes in partition order."""

@@ -9,10 +9,14 @@ import dagster as dg
 
 from retail_platform.assets.batch_day import build_batch_day_assets
 from retail_platform.assets.business_day import build_business_day_assets
+from retail_platform.assets.completeness import build_completeness_checks
 from retail_platform.assets.specs import ModelTranslator, external_specs, model_specs
 from retail_platform.automation.arrivals import ArrivalDesk, build_inbox_sensor
 from retail_platform.automation.range_sensor import RangeAutomationSensor, RunOrder
-from retail_platform.automation.schedules import build_nightly_schedule
+from retail_platform.automation.schedules import (
+    build_completeness_schedule,
+    build_nightly_schedule,
+)
 from retail_platform.contract import FeedContract, load_contracts
 from retail_platform.countries import CountryRegistry, load_countries
 from retail_platform.lake.queue import ArrivalQueue
@@ -116,8 +120,16 @@ def _definitions(
         )
         for scope in (Scope.GLOBAL, Scope.COUNTRY)
     }
+    completeness = build_completeness_checks(contracts, desk.registry)
+    schedules = [build_nightly_schedule(scope, partitioning, job) for scope, job in jobs.items()]
+    if completeness:
+        asking = dg.define_asset_job(
+            "hourly_completeness", selection=dg.AssetSelection.checks(completeness)
+        )
+        schedules.append(build_completeness_schedule(asking))
     return dg.Definitions(
         assets=[*external_specs(contracts, partitioning), *assets],
+        asset_checks=[completeness] if completeness else [],
         jobs=list(jobs.values()),
         sensors=[
             build_inbox_sensor(
@@ -135,7 +147,7 @@ def _definitions(
                 description="Runs what has newer inputs, as ranges of country x day.",
             ),
         ],
-        schedules=[build_nightly_schedule(scope, partitioning, job) for scope, job in jobs.items()],
+        schedules=schedules,
         resources=resources,
         executor=dg.in_process_executor,
     )

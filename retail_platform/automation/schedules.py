@@ -39,3 +39,19 @@ def build_nightly_schedule(
         )
 
     return nightly_catchup_schedule
+
+
+def build_completeness_schedule(job: Any) -> dg.ScheduleDefinition:
+    """Every hour: which deliveries are overdue.
+
+    Args:
+        job: of the completeness checks.
+    """
+    return dg.ScheduleDefinition(
+        name="hourly_completeness_schedule",
+        job=job,
+        cron_schedule="10 * * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Asks which deliveries were due and did not come.",
+    )

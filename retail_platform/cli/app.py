@@ -134,13 +134,23 @@ def status(as_json: Json = False) -> None:
             ["mart", "rows", "newest day"],
             [(m.mart, m.rows, str(m.newest_day or "")) for m in found.marts],
         )
+        if found.gaps:
+            table(
+                "[red]Missing[/red] or late deliveries",
+                ["feed", "partition", "due", "delivered"],
+                [
+                    (g.feed, str(g.partition), g.as_json()["due"] or "", came)
+                    for g in found.gaps
+                    for came in (g.as_json()["delivered"] or "[red]missing[/red]",)
+                ],
+            )
         if found.rejections:
             table(
                 "Refused files (still in the inbox)",
                 ["file", "reason", "seen", "to do"],
                 [(r.name, r.code, r.seen, r.remedy) for r in found.rejections],
             )
-    raise typer.Exit(1 if found.rejections else 0)
+    raise typer.Exit(1 if found.rejections or found.missing else 0)
 
 
 @app.command()

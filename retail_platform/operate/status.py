@@ -6,13 +6,14 @@ published copy, never the live warehouse, so it answers while a run works.
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from retail_platform.automation.arrivals import ArrivalDesk
+from retail_platform.lake.completeness import Gap, find_gaps
 from retail_platform.lake.inbox import Rejection
 from retail_platform.lake.store import MANIFESTS, Lake
 from retail_platform.warehouse.publish import CATALOGUE
@@ -50,6 +51,12 @@ class Status:
     rejections: tuple[Rejection, ...]
     feeds: tuple[FeedStatus, ...]
     marts: tuple[MartStatus, ...]
+    gaps: tuple[Gap, ...]
+
+    @property
+    def missing(self) -> list[Gap]:
+        """Deliveries that are overdue."""
+        return [gap for gap in self.gaps if gap.missing]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `--json`."""
@@ -57,6 +64,7 @@ class Status:
             "waiting_files": self.waiting,
             "files_being_written": self.settling,
             "refused_files": [r.model_dump(mode="json") for r in self.rejections],
+            "missing_or_late": [gap.as_json() for gap in self.gaps],
             "feeds": [asdict(f) for f in self.feeds],
             "marts": [asdict(m) for m in self.marts],
         }
@@ -75,7 +83,10 @@ def read_status(desk: ArrivalDesk, lake: Lake, published: Path) -> Status:
     feeds = tuple(
         FeedStatus(feed, counts[feed], dict(sorted(days[feed].items()))) for feed in desk.contracts
     )
-    return Status(len(plan.arrivals), plan.settling, plan.rejections, feeds, _marts(published))
+    gaps = find_gaps(lake, desk.contracts, desk.registry, datetime.now(UTC))
+    return Status(
+        len(plan.arrivals), plan.settling, plan.rejections, feeds, _marts(published), tuple(gaps)
+    )
 
 
 def _marts(published: Path) -> tuple[MartStatus, ...]:
