@@ -1,14 +1,19 @@
 """Rows that broke their contract come back: corrected by a person, or under a changed contract."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 from retail_platform.assets.slices import ORIGINALS, REPLAY_TAG
+from retail_platform.cli.app import app
 from retail_platform.definitions import Platform
+from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import INBOX
 from retail_platform.operate.foreground import ForegroundRunner, Outcome
 from retail_platform.operate.quarantine import (
@@ -201,3 +206,48 @@ class TestReplay:
         outcome = self.replayed(installed, strict)
         assert not outcome.green
         assert ledger(installed) == before
+
+
+class TestCommands:
+    @pytest.fixture
+    def retail(
+        self, installed: Installation, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[..., Result]:
+        home = installed.platform.settings.home
+        monkeypatch.setenv("RETAIL_HOME", str(home))
+        monkeypatch.setenv("RETAIL_COUNTRIES_FILE", str(home / "countries.yaml"))
+        monkeypatch.setenv("RETAIL_FIRST_DAY", "2025-01-01")
+        return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+    def test_from_the_list_to_the_inbox(
+        self, retail: Callable[..., Result], installed: Installation, tmp_path: Path
+    ) -> None:
+        (found,) = json.loads(retail("quarantine", "list", "--json").stdout)
+        assert (found["file"], found["quarantined"]) == (FILE, 1)
+        assert "1 rows of 1 files" in retail("quarantine", "list", "--countries", "FR").stdout
+        assert json.loads(retail("quarantine", "list", "--countries", "CN", "--json").stdout) == []
+        shown = json.loads(retail("quarantine", "show", FILE, "--json").stdout)
+        assert shown["lines"][0]["reasons"] == ["quantity:too_small"]
+        assert retail("quarantine", "export", FILE, "--into", tmp_path / "bad.csv").exit_code == 0
+        (tmp_path / "good.csv").write_bytes(corrected(tmp_path / "bad.csv"))
+        done = retail("quarantine", "requeue", found["file_id"], "--with", tmp_path / "good.csv")
+        assert "in the inbox again" in done.stdout
+        assert [o.path for o in installed.lake.list(INBOX)] == [INBOX + FILE]
+
+    def test_words_that_name_nothing(self, retail: Callable[..., Result]) -> None:
+        assert "No file(s) 'x.csv'" in str(retail("quarantine", "show", "x.csv").exception)
+        wrong = retail("replay", "--from", "2025-01-01", "--to", "2025-01-31", "--feeds", "sale")
+        assert isinstance(wrong.exception, ConfigurationError)
+        assert "No such feed: sale; there are customers" in str(wrong.exception)
+
+    def test_a_replay_can_be_looked_at_first(self, retail: Callable[..., Result]) -> None:
+        month = ("--from", "2025-01-01", "--to", "2025-01-31", "--countries", "FR")
+        (feed,) = [
+            row
+            for row in json.loads(retail("replay", *month, "--dry-run", "--json").stdout)
+            if row["feed"] == "transactions"
+        ]
+        assert (feed["partitions"], feed["files"], feed["judged_by_another_contract"]) == (1, 1, 0)
+        done = retail("replay", *month, "--feeds", "transactions", "--json")
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["green"]
