@@ -3,13 +3,13 @@
 Dagster's own SQLite storage accepts a batch but stores it event by event: per event it opens the
 database of the run and the index over all runs, compiles the statements anew and waits for the disk
 twice. A range run over a year of country partitions spends most of its time there. The classes
-below keep Dagster's tables and row formats, so that either storage reads what the other wrote. They
-change how many transactions a batch takes and shorten one repetitive column, see
-`BatchedEventLogStorage`.
+below keep Dagster's tables and row formats, so that either storage reads what the other wrote; what
+they do differently is in `retail_platform.event_log_batched`.
 
 Batches are formed by Dagster itself and only when the environment variable
 ``DAGSTER_EVENT_BATCH_SIZE`` is set (1000 is a good value), in every process that creates or
-executes runs. Without it everything works as before, one event at a time.
+executes runs. Without it Dagster stores one event at a time; announced ranges and recorded
+materializations are stored at once all the same.
 
 Enable it in dagster.yaml, in the place where the stock storage would write::
 
@@ -20,217 +20,53 @@ Enable it in dagster.yaml, in the place where the stock storage would write::
         config:
           base_dir: {env: DAGSTER_HOME}
 
-The classes override parts of Dagster that are not public API; the tests of this module compare
-them with the stock storage and are the reason to trust them after an upgrade. The sibling for
-Postgres is `retail_platform.event_log_postgres`; creating events is
+The sibling for Postgres is `retail_platform.event_log_postgres`; creating events is
 `retail_platform.assets.recording`.
 """
 
+import json
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from operator import itemgetter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
+import sqlalchemy as sa
 from dagster import EventLogEntry
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationPlanned,
-)
 from dagster._core.events import (
     ASSET_CHECK_EVENTS,
     ASSET_EVENTS,
     EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
-    AssetMaterializationPlannedData,
-    DagsterEventType,
 )
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import (
-    AssetCheckExecutionsTable,
-    SqlEventLogStorageTable,
-)
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._serdes import ConfigurableClassData, serialize_value
-from sqlalchemy.engine import Connection
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy.engine import Connection, Engine
+
+from retail_platform.event_log_batched import BatchedEventLogStorage, Row
 
 _INDEXED_EVENTS = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS}
 """What the stock SQLite storage copies from the database of the run into the index."""
 
+_INTERNALS = ("_connect", "_db_lock", "_initdb", "_initialized_dbs")
 
-class BatchedEventLogStorage(SqlEventLogStorage):
-    """What storing a batch has in common on all databases: the tables derived from the events.
-
-    While a check is announced but not yet evaluated, the event of its execution record does not
-    list the partitions of the run. This is the one answer that differs from the stock storages.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # Before Dagster's constructor, which already asks for index connections. Per thread,
-        # because the instance is shared by threads and a connection must not be.
-        self._batch = threading.local()
-        self._known_tables: set[str] = set()
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    @property
-    def supports_partition_subset_in_asset_materialization_planned_events(self) -> bool:
-        """Dagster then announces a run over a range with one event per asset.
-
-        Creating one event per partition costs more than storing it; `_rows_of` writes the rows that
-        those events would have had, so that readers find nothing changed.
-        """
-        return True
-
-    def store_event(self, event: EventLogEntry) -> None:
-        """Store one event; of an announced range, one row per partition."""
-        if _planned_range(event) is None:
-            super().store_event(event)
-        else:
-            self.store_event_batch([event])
-
-    def _rows_of(
-        self, events: Sequence[EventLogEntry]
-    ) -> tuple[list[EventLogEntry], list[dict[str, Any]]]:
-        """Rows to insert, and the event each of them belongs to."""
-        pairs = [(event, row) for event in events for row in self._rows_of_event(event)]
-        return [event for event, _ in pairs], [row for _, row in pairs]
-
-    def _rows_of_event(self, event: EventLogEntry) -> list[dict[str, Any]]:
-        planned = _planned_range(event)
-        if planned is None or planned.partitions_subset is None:
-            return [self._event_to_row(event)]
-        # The rows differ in nothing but the partition: serialized once, with a word in its place.
-        placeholder = uuid4().hex
-        of_one = AssetMaterializationPlannedData(planned.asset_key, partition=placeholder)
-        row = self._event_to_row(
-            event._replace(
-                dagster_event=event.get_dagster_event()._replace(event_specific_data=of_one)
-            )
-        )
-        before, after = row["event"].split(serialize_value(placeholder))
-        return [
-            {**row, "partition": partition, "event": before + serialize_value(partition) + after}
-            for partition in planned.partitions_subset.get_partition_keys()
-        ]
-
-    def has_table(self, table_name: str) -> bool:
-        """Whether the table exists. Once there it stays, so Dagster need not ask for each event."""
-        known = table_name in self._known_tables
-        if not known and super().has_table(table_name):  # type: ignore[safe-super]
-            self._known_tables.add(table_name)
-            known = True
-        return known
-
-    def index_connection(self) -> AbstractContextManager[Connection]:
-        """The connection of the batch this thread is storing, otherwise a new one.
-
-        Dagster's methods for single events open their own connection; inside a batch they have to
-        take part in its transaction instead.
-        """
-        connection: Connection | None = getattr(self._batch, "connection", None)
-        if connection is not None:
-            return nullcontext(connection)
-        return super().index_connection()  # type: ignore[safe-super]
-
-    @contextmanager
-    def _batch_transaction(self) -> Iterator[Connection]:
-        """One transaction on the index for all that happens inside; rolled back on any error."""
-        with self.index_transaction() as connection:
-            self._batch.connection = connection
-            try:
-                yield connection
-            finally:
-                self._batch.connection = None
-
-    def _index_events(
-        self,
-        connection: Connection,
-        events: Sequence[EventLogEntry],
-        rows: Sequence[dict[str, Any]],
-    ) -> None:
-        """Insert the rows of events and bring what is derived from them up to date.
-
-        Derived are the tags, one entry per asset with its latest events, and the executions of
-        checks.
-        """
-        if not events:
-            return
-        insert = SqlEventLogStorageTable.insert().returning(
-            SqlEventLogStorageTable.c.id, sort_by_parameter_order=True
-        )
-        event_ids: Sequence[int] = connection.execute(insert, rows).scalars().all()
-        self._store_asset_event_tags(connection, events, event_ids)
-        for event, event_id in _latest_by_asset_and_type(events, rows, event_ids):
-            self._store_asset_event(connection, event, event_id)
-        for event, event_id in zip(events, event_ids, strict=True):
-            if event.dagster_event_type in ASSET_CHECK_EVENTS:
-                self.store_asset_check_event(event, event_id)
-
-    def _store_asset_check_evaluation_planned(
-        self, event: EventLogEntry, event_id: int | None
-    ) -> None:
-        """Insert one row for each partition a check is going to look at.
-
-        Dagster repeats the event, which lists all partitions, in the row of each partition: 113 MB
-        and 10 s for one check on 2,555 partitions. The row names its partition itself, so the copy
-        of the event in it goes without the list. The event log keeps the complete event.
-        """
-        dagster_event = event.get_dagster_event()
-        planned = dagster_event.event_specific_data
-        if (
-            not isinstance(planned, AssetCheckEvaluationPlanned)
-            or planned.partitions_subset is None
-        ):
-            super()._store_asset_check_evaluation_planned(event, event_id)
-            return
-        without_list = AssetCheckEvaluationPlanned(
-            asset_key=planned.asset_key, check_name=planned.check_name
-        )
-        row = {
-            "asset_key": planned.asset_key.to_string(),
-            "check_name": planned.check_name,
-            "run_id": event.run_id,
-            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
-            "evaluation_event": serialize_value(
-                event._replace(
-                    dagster_event=dagster_event._replace(event_specific_data=without_list)
-                )
-            ),
-            "evaluation_event_timestamp": self._event_insert_timestamp(event),  # type: ignore[no-untyped-call]
-            "evaluation_event_storage_id": event_id,
-        }
-        rows = [
-            {**row, "partition": partition}
-            for partition in planned.partitions_subset.get_partition_keys()
-        ]
-        if rows:
-            with self.index_connection() as connection:
-                connection.execute(AssetCheckExecutionsTable.insert(), rows)
-
-
-def _planned_range(event: EventLogEntry) -> AssetMaterializationPlannedData | None:
-    """What the event announces, if that is the materialization of several partitions."""
-    if event.dagster_event_type is not DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
-        return None
-    planned = event.get_dagster_event().asset_materialization_planned_data
-    return planned if planned.partitions_subset is not None else None
-
-
-def _latest_by_asset_and_type(
-    events: Sequence[EventLogEntry], rows: Sequence[dict[str, Any]], event_ids: Sequence[int]
-) -> list[tuple[EventLogEntry, int]]:
-    """The events that decide what the entries of assets look like in the end, oldest first.
-
-    Every event overwrites its columns of the entry, and all events of one type write the same
-    columns; so the last event of each type leaves the same entry as applying them all.
-    """
-    latest: dict[tuple[str, str], tuple[EventLogEntry, int]] = {}
-    for event, row, event_id in zip(events, rows, event_ids, strict=True):
-        if row["asset_key"] is not None and event.dagster_event_type in ASSET_EVENTS:
-            latest[row["asset_key"], row["dagster_event_type"]] = (event, event_id)
-    return sorted(latest.values(), key=itemgetter(1))
+_INSERT_RANGE = """
+    INSERT INTO event_logs
+        (run_id, dagster_event_type, timestamp, step_key, asset_key, event, partition)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6 || json_quote(value) || ?7, value FROM json_each(?8)
+"""
+_INSERT_TEXT = """
+    INSERT INTO event_logs
+        (run_id, dagster_event_type, timestamp, step_key, asset_key, partition, event)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+"""
+_INSERT_TAG = """
+    INSERT INTO asset_event_tags (event_timestamp, asset_key, event_id, key, value)
+    VALUES (?3, ?5, ?6, ?7, ?8)
+"""
 
 
 class BatchedSqliteEventLogStorage(BatchedEventLogStorage, SqliteEventLogStorage):
@@ -243,10 +79,12 @@ class BatchedSqliteEventLogStorage(BatchedEventLogStorage, SqliteEventLogStorage
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(base_dir, inst_data)
-        if not hasattr(self, "_db_lock"):
+        missing = [name for name in _INTERNALS if not hasattr(self, name)]
+        if missing:
             raise NotImplementedError(
-                "Dagster's SQLite event log has no `_db_lock` any more, on which storing a batch "
-                "relies. Use a Dagster version this was tested with, or `storage.sqlite` instead."
+                f"Dagster's SQLite event log has no {', '.join(missing)} any more, on which "
+                "storing a batch relies. Use a Dagster version this was tested with, or "
+                "`storage.sqlite` instead."
             )
         # A batch holds two connections at once. Dagster's lock would block its own thread.
         self._db_lock = threading.RLock()  # type: ignore[assignment]
@@ -256,35 +94,93 @@ class BatchedSqliteEventLogStorage(BatchedEventLogStorage, SqliteEventLogStorage
         """Build from the ``config`` of dagster.yaml; called by Dagster."""
         return cls(inst_data=inst_data, **config_value)
 
-    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store events of any kinds, all or none of them.
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        """As Dagster does, but with one engine per database: a new one compiles everything anew."""
+        with self._db_lock:
+            engine = _engine(self.conn_string_for_shard(shard))
+            if shard not in self._initialized_dbs:
+                self._initdb(engine)
+                self._initialized_dbs.add(shard)
+            with engine.connect() as connection, connection.begin():
+                yield connection
 
-        Dagster stores the events of a failed batch again one by one, so a part that stayed behind
-        would be there twice.
-
-        Args:
-            events: in the order in which they happened.
-
-        Raises:
-            sqlalchemy.exc.OperationalError: another process kept a database locked for longer than
-                Dagster's 30 s.
-        """
-        events, rows = self._rows_of(events)
-        indexed = [
-            (event, row)
-            for event, row in zip(events, rows, strict=True)
-            if event.dagster_event_type in _INDEXED_EVENTS
-        ]
+    @contextmanager
+    def _batch_transaction(self, run_ids: Collection[str]) -> Iterator[Connection]:
         # The index commits last: should the process die in between, an event is in the log of its
         # run but does not count as having happened. That is also what Dagster's order leads to.
-        with self._batch_transaction() as index, ExitStack() as run_transactions:
-            for run_id in dict.fromkeys(event.run_id for event in events):
-                run = run_transactions.enter_context(self.run_connection(run_id))
-                run.execute(
-                    SqlEventLogStorageTable.insert(),
-                    [row for row in rows if row["run_id"] == run_id],
-                )
-            self._index_events(index, [event for event, _ in indexed], [row for _, row in indexed])
+        with super()._batch_transaction(run_ids) as index, ExitStack() as runs:
+            self._batch.runs = {
+                run_id: runs.enter_context(self.run_connection(run_id)) for run_id in run_ids
+            }
+            yield index
+
+    def _insert_events(
+        self, connection: Connection, events: Sequence[EventLogEntry]
+    ) -> Sequence[tuple[EventLogEntry, int]]:
+        rows = [(event, self._event_to_row(event)) for event in events]
+        for run_id, of_run in self._batch.runs.items():
+            _insert(of_run, [row for event, row in rows if event.run_id == run_id])
+        indexed = [pair for pair in rows if pair[0].dagster_event_type in _INDEXED_EVENTS]
+        _insert(connection, [row for _, row in indexed])
+        ids = _newest_ids(connection, len(indexed))
+        return [(event, event_id) for (event, _), event_id in zip(indexed, ids, strict=True)]
+
+    def _insert_range(
+        self,
+        connection: Connection,
+        shared: Row,
+        around: tuple[str, str],
+        partitions: Sequence[str],
+    ) -> Sequence[int]:
+        parameters = (*_values(shared), *around, json.dumps(partitions))
+        for each in (self._batch.runs[shared["run_id"]], connection):
+            each.exec_driver_sql(_INSERT_RANGE, parameters)
+        return _newest_ids(connection, len(partitions))
+
+    def _insert_texts(
+        self, connection: Connection, shared: Row, texts: Sequence[tuple[str | None, str]]
+    ) -> Sequence[int]:
+        values = _values(shared)
+        parameters = [(*values, *text) for text in texts]
+        for each in (self._batch.runs[shared["run_id"]], connection):
+            each.exec_driver_sql(_INSERT_TEXT, parameters)
+        return _newest_ids(connection, len(texts))
+
+    def _insert_tags(
+        self, connection: Connection, shared: Row, tags: Sequence[tuple[int, str, str]]
+    ) -> None:
+        values = _values(shared)
+        connection.exec_driver_sql(_INSERT_TAG, [(*values, *tag) for tag in tags])
+
+
+@lru_cache(maxsize=64)
+def _engine(url: str) -> Engine:
+    return sa.create_engine(
+        url, poolclass=sa.NullPool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
+    )
+
+
+def _insert(connection: Connection, rows: Sequence[Row]) -> None:
+    if rows:
+        connection.execute(SqlEventLogStorageTable.insert(), rows)
+
+
+def _values(shared: Row) -> tuple[Any, ...]:
+    """First parameters of the statements above."""
+    return (
+        shared["run_id"],
+        shared["dagster_event_type"],
+        shared["timestamp"].strftime("%Y-%m-%d %H:%M:%S.%f"),
+        shared["step_key"],
+        shared["asset_key"],
+    )
+
+
+def _newest_ids(connection: Connection, count: int) -> range:
+    """Ids of the rows inserted last; they are consecutive, because nobody else writes meanwhile."""
+    last: int = connection.exec_driver_sql("SELECT last_insert_rowid()").scalar_one()
+    return range(last - count + 1, last + 1)
 
 
 class BatchedSqliteStorage(DagsterSqliteStorage):

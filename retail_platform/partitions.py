@@ -5,11 +5,13 @@ Two meanings of `day` share these definitions: up to staging it is the BATCH day
 name), from the intermediate layer on it is the BUSINESS day (when it happened).
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple
 
 import dagster as dg
 
@@ -44,8 +46,13 @@ class Partition(NamedTuple):
     @classmethod
     def parse(cls, key: str) -> "Partition":
         """Read Dagster's key, e.g. ``FR|2025-01-11``."""
-        country, _, day = key.partition("|")
-        return cls(country, date.fromisoformat(day))
+        return _parsed(key)
+
+
+@lru_cache(maxsize=100_000)
+def _parsed(key: str) -> Partition:
+    country, _, day = key.partition("|")
+    return Partition(country, date.fromisoformat(day))
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,42 @@ def _contiguous(numbers: set[int]) -> list[tuple[int, int]]:
     return blocks
 
 
+class CountryDayPartitions(dg.MultiPartitionsDefinition):
+    """Dagster's country x day partitions, but each key is made once.
+
+    Dagster makes the keys of a range anew for every asset and mapping that asks for them, and one
+    takes it 10 us.
+    """
+
+    def __init__(self, partitions_defs: Mapping[str, dg.PartitionsDefinition]) -> None:
+        """Dimensions as Dagster takes them; their keys are known without a look at the instance."""
+        super().__init__(partitions_defs)
+        self._known: dict[str, dg.MultiPartitionKey] = {}
+
+    def get_partition_key_from_str(self, partition_key_str: str) -> dg.MultiPartitionKey:
+        """The key that is written like this."""
+        key = self._known.get(partition_key_str)
+        if key is None:
+            key = super().get_partition_key_from_str(partition_key_str)
+            self._known[partition_key_str] = key
+        return key
+
+    def get_partition_keys_in_range(
+        self, partition_key_range: dg.PartitionKeyRange, dynamic_partitions_store: Any = None
+    ) -> list[dg.MultiPartitionKey]:
+        """Countries from one to the other, each with the days from one to the other."""
+        start, end = map(self.get_partition_key_from_str, partition_key_range)
+        dimensions = [
+            dimension.partitions_def.get_partition_keys_in_range(
+                dg.PartitionKeyRange(
+                    start.keys_by_dimension[dimension.name], end.keys_by_dimension[dimension.name]
+                )
+            )
+            for dimension in self.partitions_defs
+        ]
+        return [self.get_partition_key_from_str("|".join(keys)) for keys in product(*dimensions)]
+
+
 @dataclass(frozen=True)
 class Partitioning:
     """The two partition definitions of an installation and the mappings between layers."""
@@ -184,7 +227,7 @@ class Partitioning:
         day = dg.DailyPartitionsDefinition(start_date=first_day, end_offset=1)
 
         def with_countries(codes: Collection[str]) -> dg.MultiPartitionsDefinition:
-            return dg.MultiPartitionsDefinition(
+            return CountryDayPartitions(
                 {"country": dg.StaticPartitionsDefinition(list(codes)), "day": day}
             )
 

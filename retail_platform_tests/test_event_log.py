@@ -5,6 +5,7 @@ the stock storage and in batches in ours, and both are asked the same questions.
 """
 
 import itertools
+import json
 import os
 import socket
 import sqlite3
@@ -40,8 +41,11 @@ from dagster._core.events import (
 from dagster._core.storage.event_log.base import EventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._record import copy
+from dagster._serdes import serialize_value
 
-from retail_platform.event_log import BatchedSqliteEventLogStorage
+from retail_platform.event_log import BatchedSqliteEventLogStorage, _engine
+from retail_platform.event_log_batched import BatchedEventLogStorage
+from retail_platform.event_log_text import MaterializationTexts
 
 MATERIALIZATION: Final = dg.DagsterEventType.ASSET_MATERIALIZATION
 OBSERVATION = dg.DagsterEventType.ASSET_OBSERVATION
@@ -76,6 +80,43 @@ event_log_storage:
   config:
     base_dir: {env: EVENT_LOG_DIR}
 """
+
+
+MATERIALIZATIONS = [
+    dg.AssetMaterialization(RAW, partition="CN|2025-01-01", metadata={"rows": 1, "file": "a"}),
+    dg.AssetMaterialization(RAW, partition="DE|2025-01-01", metadata={"rows": 2, "file": 'ü"\\'}),
+    dg.AssetMaterialization(
+        RAW,
+        partition='quoted "|ü',
+        metadata={
+            "file": "",
+            "rows": None,
+            "rate": 0.5,
+            "ok": True,
+            "doc": dg.MetadataValue.md("#"),
+        },
+        tags={
+            "dagster/data_version": "v1",
+            "dagster/partition/country": 'q"ü',
+            "note": "not_indexed",
+        },
+    ),
+    dg.AssetMaterialization(
+        RAW,
+        partition="FR|2025-01-02",
+        metadata={
+            "7": 10**17,
+            "json": {"a": [1, None]},
+            "table": dg.MetadataValue.table([dg.TableRecord({"x": 1})]),
+        },
+        tags={},
+    ),
+    dg.AssetMaterialization(RAW, partition="FR|2025-01-03", tags={"note": "", "a": "b"}),
+    dg.AssetMaterialization(
+        RAW, partition="FR|2025-01-04", metadata={"rows": 0, "file": "b"}, tags={}
+    ),
+]
+"""Of one asset, and otherwise as different as they can be."""
 
 
 @dg.multi_asset(
@@ -220,6 +261,28 @@ def answers(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
     return found
 
 
+def rows(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
+    """What is in Dagster's tables, without the time of writing. JSON is compared as such."""
+    log: Any = instance.event_log_storage
+    found: dict[str, Any] = {}
+    for name, connect in (
+        ("run", partial(log.run_connection, run_id)),
+        ("index", log.index_connection),
+    ):
+        for table in ("event_logs", "asset_event_tags", "asset_keys"):
+            with connect() as connection:
+                content = connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY id"))
+                found[f"{table} of {name}"] = [
+                    {
+                        column: json.loads(value) if column == "event" else value
+                        for column, value in row._mapping.items()
+                        if column != "create_timestamp"
+                    }
+                    for row in content
+                ]
+    return found
+
+
 def _pages(fetch: Callable[..., Any]) -> Iterator[Any]:
     cursor, has_more = None, True
     while has_more:
@@ -277,6 +340,22 @@ def materialization(run_id: str, partition: str) -> dg.EventLogEntry:
     tags = {"dagster/data_version": partition}
     event = dg.AssetMaterialization(RAW, partition=partition, tags=tags)
     return entry(run_id, MATERIALIZATION, StepMaterializationData(event))
+
+
+def store_at_once(
+    instance: dg.DagsterInstance,
+    materializations: Sequence[dg.AssetMaterialization],
+    now: float | None = None,
+) -> None:
+    """Have materializations stored as `record_materializations` does it."""
+    log = instance.event_log_storage
+    assert isinstance(log, BatchedEventLogStorage)
+    log.store_materializations(
+        materializations,
+        lambda first: log.store_event(
+            entry("run", MATERIALIZATION, StepMaterializationData(first), now)
+        ),
+    )
 
 
 def partitions_in_log(log: EventLogStorage, run_id: str) -> Counter[str | None]:
@@ -357,8 +436,27 @@ class TestSameAnswers:
             stock.event_log_storage.store_event(entry(run_id, PLANNED, one, now))
         expected = answers(stock, run_id)
         assert answers(batched, run_id) == expected
+        assert rows(batched, run_id) == rows(stock, run_id)
         assert set(expected["raw"]["ids"][PLANNED]) == set(keys)
         assert len(expected["raw"]["planned"].records) == 3
+
+    def test_after_storing_materializations_at_once(
+        self, stock: dg.DagsterInstance, batched: dg.DagsterInstance
+    ) -> None:
+        """Our storage gets one event for all, the stock storage one for each."""
+        now = time.time()
+        before = entry("run", PLANNED, AssetMaterializationPlannedData(RAW, partition="p"), now)
+        for instance in (stock, batched):
+            instance.event_log_storage.store_event(before)
+        store_at_once(batched, MATERIALIZATIONS, now)
+        for each in MATERIALIZATIONS:
+            event = entry("run", MATERIALIZATION, StepMaterializationData(each), now)
+            stock.event_log_storage.store_event(event)
+        expected = answers(stock, "run")
+        assert answers(batched, "run") == expected
+        assert rows(batched, "run") == rows(stock, "run")
+        assert len(expected["raw"]["materialized"]) == len(MATERIALIZATIONS)
+        assert len(expected["raw"]["tags by partition"]) == 1
 
     def test_each_storage_reads_and_continues_what_the_other_wrote(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -379,6 +477,24 @@ class TestTransactions:
         with counted_commits() as commits:
             log.store_event_batch([materialization("run", str(number)) for number in range(500)])
         assert commits == {"run": 1, "index": 1}
+
+    def test_materializations_stored_at_once_commit_each_database_once(
+        self, batched: dg.DagsterInstance
+    ) -> None:
+        batched.event_log_storage.store_event(materialization("run", "first"))
+        many = [dg.AssetMaterialization(RAW, partition=str(number)) for number in range(3000)]
+        with counted_commits() as commits:
+            store_at_once(batched, many)
+        assert commits == {"run": 1, "index": 1}
+        assert len(partitions_in_index(batched.event_log_storage)) == 3001
+
+    def test_connections_to_a_database_share_an_engine(self, batched: dg.DagsterInstance) -> None:
+        """Fails when Dagster opens them in another way; statements are compiled anew then."""
+        batched.event_log_storage.store_event(materialization("run", "first"))
+        before = _engine.cache_info()
+        batched.event_log_storage.store_event(materialization("run", "second"))
+        after = _engine.cache_info()
+        assert (after.hits - before.hits, after.misses - before.misses) == (2, 0)
 
     def test_a_batch_of_several_runs_goes_to_the_database_of_each(
         self, batched: dg.DagsterInstance
@@ -485,6 +601,48 @@ class TestFailures:
         self.report(batched, ["c", "d"])
         assert partitions_in_log(log, "run") == partitions_in_index(log) == {"c": 1, "d": 1}
 
+    @pytest.mark.parametrize("method", ["_insert_texts", "_insert_tags", "_store_asset_event"])
+    def test_materializations_are_stored_all_or_none(
+        self, batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, method: str
+    ) -> None:
+        log = batched.event_log_storage
+        working = getattr(log, method)
+
+        def fail_afterwards(*args: Any) -> None:
+            working(*args)
+            raise sa.exc.OperationalError("insert", {}, Exception("disk is full"))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(log, method, fail_afterwards)
+            with pytest.raises(sa.exc.OperationalError):
+                store_at_once(batched, MATERIALIZATIONS)
+        assert partitions_in_log(log, "run") == partitions_in_index(log) == {}
+        assert log.get_event_tags_for_asset(RAW) == log.get_asset_records([RAW]) == []
+        log.store_event(materialization("run", "later"))
+        assert partitions_in_log(log, "run") == partitions_in_index(log) == {"later": 1}
+
+    def test_materializations_without_an_event_are_refused(
+        self, batched: dg.DagsterInstance
+    ) -> None:
+        log = batched.event_log_storage
+        assert isinstance(log, BatchedEventLogStorage)
+        with pytest.raises(RuntimeError, match="did not hand"):
+            log.store_materializations(MATERIALIZATIONS, lambda _: None)
+        log.store_event(materialization("run", "later"))
+        assert partitions_in_index(log) == {"later": 1}
+
+    @pytest.mark.parametrize(
+        "other",
+        [dg.AssetMaterialization(MART), dg.AssetMaterialization(RAW, description="else")],
+        ids=["asset", "description"],
+    )
+    def test_materializations_of_different_kinds_are_refused(
+        self, batched: dg.DagsterInstance, other: dg.AssetMaterialization
+    ) -> None:
+        with pytest.raises(ValueError, match="of one asset, described alike"):
+            store_at_once(batched, [*MATERIALIZATIONS, other])
+        assert partitions_in_index(batched.event_log_storage) == {}
+
     def test_a_dagster_without_the_lock_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -548,6 +706,21 @@ class TestConcurrency:
         assert set(partitions_in_index(log).values()) == {1}
         assert sum(partitions_in_index(log).values()) == 400
 
+    def test_materializations_stored_at_once_are_those_of_this_thread(
+        self, batched: dg.DagsterInstance
+    ) -> None:
+        log = batched.event_log_storage
+        assert isinstance(log, BatchedEventLogStorage)
+        many = [dg.AssetMaterialization(RAW, partition=name) for name in ("a", "b")]
+
+        def log_after_another_thread(_: dg.AssetMaterialization) -> None:
+            with ThreadPoolExecutor(1) as other:
+                other.submit(log.store_event, materialization("run", "other")).result()
+            log.store_event(materialization("run", "a"))
+
+        log.store_materializations(many, log_after_another_thread)
+        assert partitions_in_index(log) == {"other": 1, "a": 1, "b": 1}
+
     def test_a_watcher_sees_every_event_of_a_batch_once(self, batched: dg.DagsterInstance) -> None:
         log = batched.event_log_storage
         seen: list[str | None] = []
@@ -565,6 +738,19 @@ class TestConcurrency:
         assert complete.wait(timeout=10)
         log.end_watch("run", note)
         assert seen == names
+
+
+class TestTexts:
+    """Filled in is what Dagster would have serialized, to the letter."""
+
+    @pytest.mark.parametrize("logged", MATERIALIZATIONS, ids=lambda m: m.partition)
+    def test_of_materializations(self, logged: dg.AssetMaterialization) -> None:
+        event = entry("run", MATERIALIZATION, StepMaterializationData(logged), 1.5)
+        texts = MaterializationTexts(event)
+        for each in MATERIALIZATIONS * 2:
+            about = entry("run", MATERIALIZATION, StepMaterializationData(each), 1.5)
+            assert texts.event_of(each) == about
+            assert texts.text_of(each) == serialize_value(about)
 
 
 class TestConfiguration:
@@ -689,6 +875,32 @@ class TestPostgres:
         store_in_both(stock, batched, recorded, size=50)
         run_id = recorded.run.run_id
         assert answers(batched, run_id) == answers(stock, run_id)
+
+    @pytest.mark.parametrize("method", ["store_event", "store_event_batch"])
+    def test_same_answers_after_announcing_a_range(
+        self, make_postgres_instance: MakeInstance, method: str
+    ) -> None:
+        TestSameAnswers().test_after_announcing_a_range(
+            make_postgres_instance("stock", POSTGRES),
+            make_postgres_instance("batched", BATCHED_POSTGRES),
+            method,
+        )
+
+    def test_same_answers_after_storing_materializations_at_once(
+        self, make_postgres_instance: MakeInstance
+    ) -> None:
+        TestSameAnswers().test_after_storing_materializations_at_once(
+            make_postgres_instance("stock", POSTGRES),
+            make_postgres_instance("batched", BATCHED_POSTGRES),
+        )
+
+    def test_materializations_are_stored_all_or_none(
+        self, make_postgres_instance: MakeInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        instance = make_postgres_instance("batched", BATCHED_POSTGRES)
+        TestFailures().test_materializations_are_stored_all_or_none(
+            instance, monkeypatch, "_insert_tags"
+        )
 
     def test_no_event_is_lost_or_doubled_when_a_statement_fails(
         self, make_postgres_instance: MakeInstance, monkeypatch: pytest.MonkeyPatch

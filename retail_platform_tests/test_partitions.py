@@ -52,6 +52,28 @@ class TestKeys:
         assert str(Partition("FR", date(2025, 1, 11))) == str(key) == "FR|2025-01-11"
         assert PARTITIONING.country.has_partition_key(str(key))
 
+    @pytest.mark.parametrize("scope", Scope)
+    def test_keys_are_those_of_dagsters_definition_but_made_once(self, scope: Scope) -> None:
+        ours, country = PARTITIONING.of(scope), PARTITIONING.order(scope)[-1]
+        stock = dg.MultiPartitionsDefinition(
+            {dimension.name: dimension.partitions_def for dimension in ours.partitions_defs}
+        )
+        assert ours == stock
+        around_new_year = dg.PartitionKeyRange(
+            f"{PARTITIONING.order(scope)[0]}|2024-12-30", f"{country}|2025-01-02"
+        )
+        keys = ours.get_partition_keys_in_range(around_new_year)
+        assert len(keys) == 4 * len(PARTITIONING.order(scope))
+        expected = stock.get_partition_keys_in_range(around_new_year)
+        assert keys == expected
+        assert [ours.get_partition_key_from_str(key).keys_by_dimension for key in keys] == [
+            stock.get_partition_key_from_str(key).keys_by_dimension for key in expected
+        ]
+        again = ours.get_partition_keys_in_range(around_new_year)
+        assert all(one is other for one, other in zip(keys, again, strict=True))
+        for unknown in ("FR", f"{country}|2025-01-01|x", f"{country}|2022-12-31", f"|{country}"):
+            assert not ours.has_partition_key(unknown)
+
     def test_today_is_a_partition_and_the_global_scope_has_one_country(self) -> None:
         today = datetime.now(UTC).date()
         for scope, country in ((Scope.COUNTRY, "FR"), (Scope.GLOBAL, ALL)):

@@ -5,7 +5,8 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core import events as dagster_events
+from dagster._record import copy
 
 from retail_platform.assets import recording
 from retail_platform.assets.recording import (
@@ -42,6 +44,7 @@ storage:
     config:
       base_dir: {env: DAGSTER_HOME}
 """
+STOCK = ""
 Body = Callable[[dg.AssetExecutionContext], Iterator[Any]]
 
 
@@ -50,15 +53,17 @@ def materializations(context: dg.AssetExecutionContext) -> Iterator[dg.AssetMate
         yield dg.AssetMaterialization(RAW, partition=key, metadata={"rows": number})
 
 
-def make_asset(body: Body, *, checked: bool = False) -> dg.AssetsDefinition:
+SCHEMA = dg.AssetCheckSpec("schema", asset=RAW, partitions_def=PARTITIONS, blocking=True)
+
+
+def make_asset(body: Body, *, checks: Sequence[dg.AssetCheckSpec] = ()) -> dg.AssetsDefinition:
     """The assets raw and other, made by one op."""
     specs = [dg.AssetSpec(key, partitions_def=PARTITIONS, skippable=True) for key in (RAW, OTHER)]
-    checks = [dg.AssetCheckSpec("schema", asset=RAW, partitions_def=PARTITIONS, blocking=True)]
 
     @dg.multi_asset(
         name="load",
         specs=specs,
-        check_specs=checks if checked else None,
+        check_specs=checks,
         partitions_def=PARTITIONS,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -77,15 +82,34 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def instance(
+def make_instance(
     tmp_path: Path, empty_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dg.DagsterInstance]:
-    copytree(empty_home, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{BATCHED}")
+) -> Iterator[Callable[[str], dg.DagsterInstance]]:
+    """Makes an instance with the given configuration on databases of its own."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "4")  # 6 partitions: one full batch, one rest
-    with dg.DagsterInstance.from_config(str(tmp_path)) as created:
-        yield created
+
+    def make(config: str) -> dg.DagsterInstance:
+        copytree(empty_home, tmp_path, dirs_exist_ok=True)
+        (tmp_path / "dagster.yaml").write_text(f"telemetry: {{enabled: false}}\n{config}")
+        return instances.enter_context(dg.DagsterInstance.from_config(str(tmp_path)))
+
+    with ExitStack() as instances:
+        yield make
+
+
+@pytest.fixture
+def instance(make_instance: Callable[[str], dg.DagsterInstance]) -> dg.DagsterInstance:
+    """With the storage of this project."""
+    return make_instance(BATCHED)
+
+
+@pytest.fixture(params=[BATCHED, STOCK], ids=["our storage", "stock storage"])
+def any_instance(
+    request: pytest.FixtureRequest, make_instance: Callable[[str], dg.DagsterInstance]
+) -> dg.DagsterInstance:
+    """With either storage."""
+    return make_instance(request.param)
 
 
 @pytest.fixture
@@ -115,8 +139,9 @@ def recorded(instance: dg.DagsterInstance, key: dg.AssetKey = RAW) -> dict[str |
 class TestMaterializations:
     @pytest.mark.parametrize("batch_size", ["0", "4", "1000"])
     def test_each_partition_has_its_own_metadata(
-        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, batch_size: str
+        self, any_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, batch_size: str
     ) -> None:
+        instance = any_instance
         monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", batch_size)
         counted = []
 
@@ -146,9 +171,10 @@ class TestMaterializations:
         assert in_memory.get_materialized_partitions(RAW) == set(KEYS) - {BAD}
 
     def test_events_are_those_dagster_creates_for_outputs(
-        self, in_memory: dg.DagsterInstance
+        self, any_instance: dg.DagsterInstance
     ) -> None:
         """Fails when Dagster starts to write something else, which we would then miss."""
+        instance = any_instance
 
         def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
             if context.run_tags.get("by"):
@@ -162,19 +188,53 @@ class TestMaterializations:
 
         logs = []
         for tags in ({}, {"by": "us"}):
-            result = dg.materialize([make_asset(body)], instance=in_memory, tags={**RANGE, **tags})
-            logs.append(
-                in_memory.all_logs(result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
-            )
+            result = dg.materialize([make_asset(body)], instance=instance, tags={**RANGE, **tags})
+            logs.append(instance.all_logs(result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION))
         theirs, ours = (
             {e.get_dagster_event().partition: _comparable(e) for e in log} for log in logs
         )
         assert list(ours) == KEYS  # theirs come in the order of a set
         assert ours == theirs
 
-    def test_assets_of_one_op_have_batches_of_their_own(
-        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    def mixed(self, context: dg.AssetExecutionContext) -> Iterator[dg.AssetMaterialization]:
+        """Of both assets, in turns; every other with a description of its own."""
+        for number, key in enumerate(context.partition_keys):
+            described = "a late one" if number % 2 else None
+            for asset in (RAW, OTHER):
+                yield dg.AssetMaterialization(
+                    asset, partition=key, metadata={"rows": number}, description=described
+                )
+
+    def test_assets_of_one_op_are_recorded_each_for_itself(
+        self, any_instance: dg.DagsterInstance
     ) -> None:
+        counted = []
+
+        def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            counted.append(record_materializations(context, self.mixed(context)))
+            yield from ()
+
+        result = run(any_instance, make_asset(body))
+        assert counted == [12]
+        messages = {None: "Materialized value {}.", "a late one": "a late one"}
+        for asset in (RAW, OTHER):
+            assert set(recorded(any_instance, asset).items()) == set(
+                zip(KEYS, range(6), strict=True)
+            )
+            for entry in any_instance.all_logs(
+                result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION
+            ):
+                event = entry.get_dagster_event()
+                described = event.step_materialization_data.materialization.description
+                message = messages[described].format(event.asset_key.path[-1])
+                assert entry.user_message == event.message == message
+
+    def test_other_storages_get_a_batch_for_each_asset(
+        self,
+        make_instance: Callable[[str], dg.DagsterInstance],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        instance = make_instance(STOCK)
         batches: list[set[dg.AssetKey | None]] = []
         store = instance.event_log_storage.store_event_batch
 
@@ -184,16 +244,32 @@ class TestMaterializations:
 
         def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
             monkeypatch.setattr(instance.event_log_storage, "store_event_batch", note)
-            mixed = (
-                dg.AssetMaterialization(asset, partition=key, metadata={"rows": number})
-                for number, key in enumerate(context.partition_keys)
-                for asset in (RAW, OTHER)
-            )
-            assert record_materializations(context, mixed) == 12
+            events = (event._replace(description=None) for event in self.mixed(context))
+            record_materializations(context, events)
             yield from ()
 
         run(instance, make_asset(body))
         assert batches == [{RAW}, {RAW}, {OTHER}, {OTHER}]
+
+    def test_our_storage_gets_one_event_for_each_asset(
+        self, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[dg.AssetKey | None] = []
+        store = instance.event_log_storage.store_event
+
+        def note(event: dg.EventLogEntry) -> None:
+            if event.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
+                seen.append(event.get_dagster_event().asset_key)
+            store(event)
+
+        def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            monkeypatch.setattr(instance.event_log_storage, "store_event", note)
+            events = (event._replace(description=None) for event in self.mixed(context))
+            record_materializations(context, events)
+            yield from ()
+
+        run(instance, make_asset(body))
+        assert seen == [RAW, OTHER]
         assert recorded(instance, RAW) == recorded(instance, OTHER)
 
     @pytest.mark.parametrize(
@@ -254,6 +330,19 @@ def _comparable(entry: dg.EventLogEntry) -> dg.EventLogEntry:
     return entry._replace(dagster_event=event, timestamp=0.0, run_id="")
 
 
+def _without_run(entry: dg.EventLogEntry) -> dg.EventLogEntry:
+    """Without what differs between any two runs of a check."""
+    event = entry.get_dagster_event()
+    data = event.event_specific_data
+    if isinstance(data, dg.AssetCheckEvaluation):
+        data = copy(data, target_materialization_data=None)
+    return entry._replace(
+        dagster_event=event._replace(event_specific_data=data, logging_tags={}),
+        timestamp=0.0,
+        run_id="",
+    )
+
+
 class TestCheckEvaluations:
     def load_and_check(
         self, context: dg.AssetExecutionContext, severity: dg.AssetCheckSeverity
@@ -277,7 +366,6 @@ class TestCheckEvaluations:
                 for key in context.partition_keys
             ],
         )
-        yield dg.Output(None, output_name="raw_schema")
 
     def statuses(self, instance: dg.DagsterInstance) -> dict[str | None, str]:
         records = instance.event_log_storage.get_asset_check_execution_history(
@@ -288,7 +376,8 @@ class TestCheckEvaluations:
 
     def test_a_failed_blocking_check_fails_the_run(self, instance: dg.DagsterInstance) -> None:
         asset = make_asset(
-            lambda context: self.load_and_check(context, dg.AssetCheckSeverity.ERROR), checked=True
+            lambda context: self.load_and_check(context, dg.AssetCheckSeverity.ERROR),
+            checks=[SCHEMA],
         )
         assert not run(instance, asset, raise_on_error=False).success
         expected = {key: "FAILED" if key == BAD else "SUCCEEDED" for key in KEYS}
@@ -304,7 +393,7 @@ class TestCheckEvaluations:
                 yielded.append(type(event))
                 yield event
 
-        assert run(instance, make_asset(body, checked=True)).success
+        assert run(instance, make_asset(body, checks=[SCHEMA])).success
         assert yielded == [dg.Output]
         assert self.statuses(instance)[BAD] == "FAILED"
 
@@ -312,7 +401,8 @@ class TestCheckEvaluations:
         self, instance: dg.DagsterInstance
     ) -> None:
         asset = make_asset(
-            lambda context: self.load_and_check(context, dg.AssetCheckSeverity.ERROR), checked=True
+            lambda context: self.load_and_check(context, dg.AssetCheckSeverity.ERROR),
+            checks=[SCHEMA],
         )
 
         @dg.asset(
@@ -328,13 +418,71 @@ class TestCheckEvaluations:
         requested = dg.evaluate_automation_conditions(defs, instance)
         assert requested.get_requested_partitions(staged.key) == set(KEYS) - {BAD}
 
+    @pytest.mark.parametrize(
+        "found", [{"passed": True, "metadata": {"rows": 7}}, {"passed": False, "description": "!"}]
+    )
+    def test_results_are_those_dagster_creates_for_check_results(
+        self, any_instance: dg.DagsterInstance, found: dict[str, Any]
+    ) -> None:
+        """Fails when Dagster starts to write something else, which we would then miss."""
+
+        def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            record_materializations(context, materializations(context))
+            if context.run_tags.get("by"):
+                result = dg.AssetCheckEvaluation(
+                    asset_key=RAW, check_name="whole", blocking=False, **found
+                )
+                yield from record_check_evaluations(context, [result])
+            else:
+                yield dg.AssetCheckResult(asset_key=RAW, check_name="whole", **found)
+
+        spec = dg.AssetCheckSpec("whole", asset=RAW)
+        asset = make_asset(body, checks=[spec])
+        logs = []
+        for tags in ({}, {"by": "us"}):
+            result = dg.materialize([asset], instance=any_instance, tags={**RANGE, **tags})
+            log = any_instance.all_logs(
+                result.run_id,
+                {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_OUTPUT},
+            )
+            newest = any_instance.get_latest_materialization_event(RAW)
+            (target,) = (
+                data.target_materialization_data
+                for entry in log
+                if (data := entry.get_dagster_event().event_specific_data)
+                and isinstance(data, dg.AssetCheckEvaluation)
+            )
+            assert newest is not None
+            assert target.run_id == newest.run_id == result.run_id
+            assert target.timestamp == newest.timestamp
+            logs.append([_without_run(entry) for entry in log])
+        theirs, ours = logs
+        assert sorted(ours, key=str) == sorted(theirs, key=str)
+        assert len(ours) == 2
+
+    def test_a_check_of_an_asset_that_was_never_materialized(
+        self, in_memory: dg.DagsterInstance
+    ) -> None:
+        def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            result = dg.AssetCheckEvaluation(asset_key=RAW, check_name="whole", passed=False)
+            yield from record_check_evaluations(context, [result])
+
+        checks = [dg.AssetCheckSpec("whole", asset=RAW)]
+        assert run(in_memory, make_asset(body, checks=checks)).success
+        (record,) = in_memory.event_log_storage.get_asset_check_execution_history(
+            checks[0].key, limit=9
+        )
+        assert record.status.value == "FAILED"
+        assert record.evaluation is not None
+        assert record.evaluation.target_materialization_data is None
+
     def test_a_check_of_another_op_is_refused(self, in_memory: dg.DagsterInstance) -> None:
         def body(context: dg.AssetExecutionContext) -> Iterator[Any]:
             evaluation = dg.AssetCheckEvaluation(asset_key=RAW, check_name="other", passed=True)
             yield from record_check_evaluations(context, [evaluation])
 
         with pytest.raises(ValueError, match="raw:other is not run by this step"):
-            run(in_memory, make_asset(body, checked=True))
+            run(in_memory, make_asset(body, checks=[SCHEMA]))
 
 
 class TestLatestMaterializations:
@@ -414,7 +562,7 @@ class TestGuard:
         assert names == ["step_context", "materialization", "batch_metadata"]
         assert dagster_events.DagsterEventBatchMetadata._fields == ("id", "is_end")
 
-    def test_the_message_of_a_check_is_still_the_only_difference(self) -> None:
-        """`asset_check_evaluation` does what we do by hand as long as it takes no batch."""
+    def test_events_of_checks_take_no_batch(self) -> None:
+        """As soon as they do, `asset_check_evaluation` does what we do by hand."""
         names = list(inspect.signature(dg.DagsterEvent.asset_check_evaluation).parameters)
         assert names == ["step_context", "asset_check_evaluation"]

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from retail_platform.assets.models import ModelRun, models_of
-from retail_platform.assets.recording import record_materializations
+from retail_platform.assets.recording import record_check_evaluations, record_materializations
 from retail_platform.assets.slices import only_arrivals, replays_originals, slices_for
 from retail_platform.assets.specs import (
     CONTRACT_CHECK,
@@ -121,7 +121,7 @@ def build_batch_day_assets(
         )
         run.take_in_files()
         run.load()
-        yield from run.checks()
+        yield from record_check_evaluations(context, run.checks())
         run.raise_failures()
         model_run = ModelRun(context, by_key, dbt, warehouse)
         if model_run.models:
@@ -137,7 +137,7 @@ def _build_models(
     feeds_of_model: Mapping[dg.AssetKey, frozenset[str]],
     partitioning: Partitioning,
     scope: Scope,
-) -> Iterator[dg.AssetCheckResult]:
+) -> Iterator[Any]:
     wanted = {
         key: {p for feed in feeds_of_model[key] for p in run.loaded(feed)}
         for key in model_run.models
@@ -155,7 +155,7 @@ def _build_models(
             for feed in feeds_of_model[key]:
                 run.report_late_days(feed, wanted[key], scope)
     record_materializations(context, model_run.materializations(wanted, box))
-    yield from model_run.checks(box)
+    yield from record_check_evaluations(context, model_run.checks(box))
     model_run.publish(box)
 
 
@@ -358,23 +358,25 @@ class _BatchDayRun:
             return {load.partition for load in self._feeds[feed].loads}
         return set(self._warehouse.loaded_files(feed, self._slices))
 
-    def checks(self) -> Iterator[Any]:
+    def checks(self) -> Iterator[dg.AssetCheckEvaluation]:
         """Contract and lateness checks of the selected feeds."""
         for key in self._context.selected_asset_check_keys:
             contract = self._contracts.get(key.asset_key.path[-1])
             if contract is None:
                 continue
             if key.name == CONTRACT_CHECK:
-                yield from self._contract_result(key, contract)
+                yield self._contract_result(key, contract)
             elif key.name == LATENESS_CHECK:
                 yield self._lateness_result(key, contract)
 
-    def _contract_result(self, key: dg.AssetCheckKey, contract: FeedContract) -> Iterator[Any]:
+    def _contract_result(
+        self, key: dg.AssetCheckKey, contract: FeedContract
+    ) -> dg.AssetCheckEvaluation:
         refused = {r.name: r for r in self._rejections if r.feed == contract.name}.values()
         # Recorded as not blocking the step, whatever the spec says: what has to be blocked is the
         # partition of the refused file, and that is not materialized. Failing the step would fail
         # the files of all other countries with it.
-        yield dg.AssetCheckEvaluation(
+        return dg.AssetCheckEvaluation(
             asset_key=key.asset_key,
             check_name=key.name,
             passed=not refused,
@@ -390,22 +392,22 @@ class _BatchDayRun:
                 **({"files": _rejection_table(refused)} if refused else {}),
             },
         )
-        yield dg.Output(None, output_name=_check_output(key))
 
     def _loads(self, feed: str) -> list[PartitionLoad]:
         return self._feeds[feed].loads if feed in self._feeds else []
 
     def _lateness_result(
         self, key: dg.AssetCheckKey, contract: FeedContract
-    ) -> dg.AssetCheckResult:
+    ) -> dg.AssetCheckEvaluation:
         batch_days = {load.partition for load in self._loads(contract.name)}
         late = self._warehouse.late_days(contract.name, batch_days)
         days = sorted({str(business) for _, business in late})
-        return dg.AssetCheckResult(
+        return dg.AssetCheckEvaluation(
             asset_key=key.asset_key,
             check_name=key.name,
             passed=not late,
             severity=dg.AssetCheckSeverity.WARN,
+            blocking=False,
             metadata={
                 "business_days_touched": len(days),
                 **({"days": ", ".join(days[:50])} if days else {}),
@@ -442,10 +444,6 @@ def _lateness_check(contract: FeedContract) -> dg.AssetCheckSpec:
         asset=raw_key(contract.name),
         description="No row is later than the lookback window.",
     )
-
-
-def _check_output(key: dg.AssetCheckKey) -> str:
-    return dg.AssetCheckSpec(key.name, asset=key.asset_key).get_python_identifier()
 
 
 def _load_metadata(load: PartitionLoad) -> dict[str, Any]:

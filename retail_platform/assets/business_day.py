@@ -11,7 +11,7 @@ import dagster as dg
 
 from retail_platform.assets.batch_day import WAREHOUSE_POOL
 from retail_platform.assets.models import ModelRun, models_of
-from retail_platform.assets.recording import record_materializations
+from retail_platform.assets.recording import record_check_evaluations, record_materializations
 from retail_platform.assets.slices import slices_for
 from retail_platform.partitions import Partition, Partitioning, Scope, Slices
 from retail_platform.resources import DbtResource, DuckDBResource
@@ -41,7 +41,7 @@ def build_business_day_assets(
     )
     def business_day(
         context: dg.AssetExecutionContext, warehouse: DuckDBResource, dbt: DbtResource
-    ) -> Iterator[dg.AssetCheckResult]:
+    ) -> Iterator[Any]:
         slices = slices_for(context, partitioning, scope)
         run = ModelRun(context, by_key, dbt, warehouse)
         run.build(slices)
@@ -56,7 +56,7 @@ def build_business_day_assets(
             for key in run.models
         }
         record_materializations(context, run.materializations(wanted, slices))
-        yield from run.checks(slices)
+        yield from record_check_evaluations(context, run.checks(slices))
         run.publish(slices)
 
     return business_day

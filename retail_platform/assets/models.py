@@ -122,8 +122,8 @@ class ModelRun:
             if (nodes[unique_id]["schema"], nodes[unique_id]["alias"]) not in existing
         )
 
-    def checks(self, slices: Slices) -> Iterator[dg.AssetCheckResult]:
-        """Run the tests of the models and report them as asset checks."""
+    def checks(self, slices: Slices) -> Iterator[dg.AssetCheckEvaluation]:
+        """Run the tests of the models; what they found, as results of asset checks."""
         by_name = {key.name: key for key in self._checks}
         with self._warehouse.exclusive():
             results = self._dbt.test(sorted(by_name), slices)
@@ -132,7 +132,7 @@ class ModelRun:
             name = severities.get(result.unique_id, ("", ""))[0]
             key = by_name.get(name)
             if key:
-                yield _check_result(key, result, severities[result.unique_id][1], slices)
+                yield _evaluation(key, result, severities[result.unique_id][1], slices)
 
     def _severities(self) -> dict[str, tuple[str, str]]:
         return {
@@ -180,14 +180,15 @@ class ModelRun:
                 publish(connection, tables, slices, self._published)
 
 
-def _check_result(
+def _evaluation(
     key: dg.AssetCheckKey, result: NodeResult, severity: str, slices: Slices
-) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
+) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
         asset_key=key.asset_key,
         check_name=key.name,
         passed=result.status == "pass",
         severity=dg.AssetCheckSeverity.ERROR if severity == "ERROR" else dg.AssetCheckSeverity.WARN,
+        blocking=False,
         metadata={
             "failing_rows": result.failures,
             "slices": str(slices),

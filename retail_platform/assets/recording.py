@@ -14,17 +14,21 @@ Such an op yields no output for these assets, hence ``skippable``. Steps that de
 then skipped in the same run; automation has to start them. Dagster adds data versions to outputs
 only: where they matter, set the tag ``dagster/data_version`` on the materializations.
 
-How batches are stored is the business of the storage (`retail_platform.event_log`); Dagster forms
-them when ``DAGSTER_EVENT_BATCH_SIZE`` is set and otherwise stores event by event. This is the only
-module that creates events with parts of Dagster that are not public API.
+The storages of this project (`retail_platform.event_log`) take the materializations of an asset at
+once. For others Dagster creates an event for each and forms batches of them when
+``DAGSTER_EVENT_BATCH_SIZE`` is set, as it does for the results of checks. This is the only module
+that creates events with parts of Dagster that are not public API.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
 import dagster as dg
+
+from retail_platform.event_log_batched import BatchedEventLogStorage
 
 try:
     from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -32,6 +36,7 @@ try:
     )
     from dagster._core.definitions.partitions.utils import get_tags_from_multi_partition_key
     from dagster._core.events import DagsterEventBatchMetadata
+    from dagster._record import copy
 except ImportError as error:
     raise ImportError(
         f"{error}. Recording events in batches relies on these internals, last seen in Dagster "
@@ -51,8 +56,9 @@ def record_materializations(
 ) -> int:
     """Record partitions as materialized, each with its own metadata and tags.
 
-    They are stored when this returns, and stay when the op fails later. The tags that name the
-    dimensions of a multi-dimensional partition are added, as Dagster does for outputs.
+    They are stored when this returns, asset by asset, and stay when the op fails later. The tags
+    that name the dimensions of a multi-dimensional partition are added, as Dagster does for
+    outputs.
 
     Args:
         context: of the running op. An op called as a plain function has no run to record for.
@@ -69,8 +75,9 @@ def record_materializations(
     step_context = context.get_step_execution_context()
     selected = context.selected_asset_keys
     partitions_defs = {spec.key: spec.partitions_def for spec in context.assets_def.specs}
-    # Storages update the entry of an asset once per batch: one batch is always of one asset.
-    by_asset: dict[dg.AssetKey, list[dg.AssetMaterialization]] = defaultdict(list)
+    # Stored at once are those of one asset, whose entry is then updated once; the description is
+    # also the message of the event, which they share.
+    alike: dict[tuple[dg.AssetKey, str | None], list[dg.AssetMaterialization]] = defaultdict(list)
     for materialization in materializations:
         key = materialization.asset_key
         if key not in selected:
@@ -79,62 +86,105 @@ def record_materializations(
                 f"{_listed(asset.to_user_string() for asset in selected)}."
                 " Record it in the op that declares it."
             )
-        by_asset[key].append(_of_partition(materialization, partitions_defs[key]))
-    for of_one_asset in by_asset.values():
-        for materialization, batch in _batched(of_one_asset):
-            dg.DagsterEvent.asset_materialization(step_context, materialization, batch)
-    return sum(map(len, by_asset.values()))
+        alike[key, materialization.description].append(
+            _of_partition(materialization, partitions_defs[key])
+        )
+    storage = context.instance.event_log_storage
+    for together in alike.values():
+        if isinstance(storage, BatchedEventLogStorage):
+            log = partial(dg.DagsterEvent.asset_materialization, step_context)
+            storage.store_materializations(together, log)
+        else:
+            for materialization, batch in _batched(together):
+                dg.DagsterEvent.asset_materialization(step_context, materialization, batch)
+    return sum(map(len, alike.values()))
 
 
 def record_check_evaluations(
     context: dg.AssetExecutionContext, evaluations: Iterable[dg.AssetCheckEvaluation]
-) -> Iterator[dg.AssetCheckEvaluation]:
-    """Record the results of checks; yield those that have to fail the step.
+) -> Iterator[dg.AssetCheckEvaluation | dg.Output[None]]:
+    """Record the results of checks; yield what has to come from the op itself.
 
     Use it as ``yield from record_check_evaluations(context, evaluations)``: Dagster fails a step
-    over a blocking check only when the op yields that evaluation. All others are recorded in
-    batches before the first one is yielded. The outputs of the checks remain mandatory
-    (``yield dg.Output(None, output_name="<asset>_<check>")``).
+    over a blocking check only when the op yields that evaluation, and expects an output for each
+    check. All others are recorded in batches before anything is yielded.
+
+    An `AssetCheckResult` would do the same, but for each Dagster looks at all input partitions of
+    the run.
 
     Args:
         context: of the running op.
         evaluations: read completely before the first is recorded. Give those of good partitions
             the materialization they looked at, see `latest_materializations`; without it Dagster
-            cannot tell whether the result still holds.
+            cannot tell whether the result still holds. Those of a whole asset get its newest.
 
     Yields:
-        Evaluations that failed with severity ERROR and block what is downstream.
+        Evaluations that failed with severity ERROR and block what is downstream; outputs of the
+        checks.
 
     Raises:
         ValueError: one belongs to a check this op does not run in this run. Nothing is recorded
             then.
     """
-    step_context = context.get_step_execution_context()
     selected = context.selected_asset_check_keys
-    failing: list[dg.AssetCheckEvaluation] = []
-    by_check: dict[dg.AssetCheckKey, list[dg.AssetCheckEvaluation]] = defaultdict(list)
-    for evaluation in evaluations:
-        key = evaluation.asset_check_key
-        if key not in selected:
+    given = list(evaluations)
+    for evaluation in given:
+        if evaluation.asset_check_key not in selected:
             raise ValueError(
-                f"Check {key.to_user_string()} is not run by this step, which has "
-                f"{_listed(check.to_user_string() for check in selected)}."
+                f"Check {evaluation.asset_check_key.to_user_string()} is not run by this step, "
+                f"which has {_listed(check.to_user_string() for check in selected)}."
                 " Record it in the op that declares it."
             )
-        is_error = not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
-        (failing if is_error and evaluation.blocking else by_check[key]).append(evaluation)
-    for key, of_one_check in by_check.items():
-        for evaluation, batch in _batched(of_one_check):
-            outcome = "passed" if evaluation.passed else "did not pass"
-            # `DagsterEvent.asset_check_evaluation` does the same, but takes no batch.
-            dg.DagsterEvent.from_step(
-                event_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-                step_context=step_context,
-                event_specific_data=evaluation,
-                message=f"Asset check {key.to_user_string()} {outcome}.",
-                batch_metadata=batch,
-            )
+    given = _with_targets(context, given)
+    failing = [evaluation for evaluation in given if _fails_the_step(evaluation)]
+    step_context = context.get_step_execution_context()
+    for evaluation, batch in _batched([e for e in given if not _fails_the_step(e)]):
+        # `DagsterEvent.asset_check_evaluation` does the same, but takes no batch.
+        dg.DagsterEvent.from_step(
+            event_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+            step_context=step_context,
+            event_specific_data=evaluation,
+            message=_message(evaluation),
+            batch_metadata=batch,
+        )
     yield from failing
+    for key in dict.fromkeys(evaluation.asset_check_key for evaluation in given):
+        yield dg.Output(
+            None, dg.AssetCheckSpec(key.name, asset=key.asset_key).get_python_identifier()
+        )
+
+
+def _message(evaluation: dg.AssetCheckEvaluation) -> str:
+    key, outcome = evaluation.asset_key, "passed" if evaluation.passed else "did not pass"
+    message = f"Asset check '{evaluation.check_name}' on '{key.to_user_string()}' {outcome}."
+    if evaluation.description is not None:
+        message += f" Description: '{evaluation.description}'"
+    return message
+
+
+def _fails_the_step(evaluation: dg.AssetCheckEvaluation) -> bool:
+    is_error = not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
+    return is_error and bool(evaluation.blocking)
+
+
+def _with_targets(
+    context: dg.AssetExecutionContext, evaluations: Sequence[dg.AssetCheckEvaluation]
+) -> list[dg.AssetCheckEvaluation]:
+    """Those of whole assets with the newest materialization as what they looked at."""
+    keys = {e.asset_key for e in evaluations if e.partition is None}
+    newest = {
+        record.asset_entry.asset_key: AssetCheckEvaluationTargetMaterializationData(
+            storage_id=last.storage_id, run_id=last.run_id, timestamp=last.timestamp
+        )
+        for record in context.instance.get_asset_records(list(keys))
+        if (last := record.asset_entry.last_materialization_record)
+    }
+    return [
+        copy(e, target_materialization_data=newest.get(e.asset_key))
+        if e.partition is None and e.target_materialization_data is None
+        else e
+        for e in evaluations
+    ]
 
 
 def latest_materializations(

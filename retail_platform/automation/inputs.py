@@ -11,6 +11,7 @@ intermediate layer, and this condition follows the mappings that are declared.
 import json
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, timedelta
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
@@ -19,6 +20,8 @@ from retail_platform.partitions import Partition
 try:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
     from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
+    from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+    from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 except ImportError as error:
     raise ImportError(
         f"{error}. This condition reads the asset graph through internals last seen in Dagster "
@@ -30,6 +33,9 @@ _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 
 _MOST_PARAMETERS = 5_000
 """Partitions named in one query; for more all are fetched."""
+
+_IDLE: WeakKeyDictionary[AssetGraphView, bool] = WeakKeyDictionary()
+"""What `_is_idle` found; one view belongs to one tick."""
 
 
 class InputsArrived(dg.AutomationCondition):
@@ -44,6 +50,10 @@ class InputsArrived(dg.AutomationCondition):
     attempted before; it never brings a country's day into being.
     """
 
+    def __init__(self, *, idle: bool | None = None) -> None:
+        """Look always, or only while no run and no backfill is unfinished, or only while one is."""
+        self._idle = idle
+
     @property
     def requires_cursor(self) -> bool:
         """Remembers the inputs of a quiet evaluation: the next one looks at what came since."""
@@ -52,13 +62,14 @@ class InputsArrived(dg.AutomationCondition):
     @property
     def name(self) -> str:
         """Shown in the UI."""
-        return "an input is newer than the last attempt"
+        situation = {None: "", True: ", nothing runs", False: ", something runs"}
+        return f"an input is newer than the last attempt{situation[self._idle]}"
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         """Find the partitions; part of Dagster's interface for conditions."""
-        if context.candidate_subset.is_empty:
-            return dg.AutomationResult(context, context.get_empty_subset())
         view = context.asset_graph_view
+        if context.candidate_subset.is_empty or self._idle not in (None, _is_idle(view)):
+            return dg.AutomationResult(context, context.get_empty_subset(), cursor=context.cursor)
         first_day, last_day = _day_bounds(context.partitions_def)
         # A new day has inputs already: Friday's exchange rate makes Sunday's.
         days = [first_day.isoformat(), last_day.isoformat()]
@@ -89,6 +100,18 @@ class InputsArrived(dg.AutomationCondition):
         # What is stale, or waits for an input that may yet fail, must be found again next time.
         quiet = not stale and not about_to_run
         return dg.AutomationResult(context, subset, cursor=cursor if quiet else context.cursor)
+
+
+def _is_idle(view: AssetGraphView) -> bool:
+    """Whether nothing was running when the first condition of this tick asked."""
+    if view not in _IDLE:
+        runs = dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)
+        backfills = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
+        _IDLE[view] = not (
+            view.instance.get_run_ids(runs, limit=1)
+            or view.instance.get_backfills(backfills, limit=1)
+        )
+    return _IDLE[view]
 
 
 def _done_until(

@@ -201,7 +201,7 @@ class ForegroundRunner:
         )
         failed = tuple(
             evaluation.asset_check_key.to_user_string()
-            for evaluation in result.get_asset_check_evaluations()
+            for evaluation in self._evaluations(result.run_id)
             if not evaluation.passed
             and evaluation.severity == dg.AssetCheckSeverity.ERROR
             # What a partner has not sent is no failure of what was run.
@@ -218,6 +218,11 @@ class ForegroundRunner:
             + (f" ({error.splitlines()[0]})" if error else "")
         )
         return RunOutcome(result.run_id, result.success, partitions, names, seconds, failed, error)
+
+    def _evaluations(self, run_id: str) -> list[dg.AssetCheckEvaluation]:
+        """Results of the checks of a run, those included that ops recorded themselves."""
+        log = self._instance.all_logs(run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        return [entry.get_dagster_event().asset_check_evaluation_data for entry in log]
 
     def _recover(self, outcome: Outcome) -> None:
         """Mark runs of killed commands as failed and repeat what failed before.

@@ -58,6 +58,6 @@ def watch(stopwatch: Stopwatch) -> None:
     bookkeeping(RunDomain, "create_run_for_job", "planned events")
     bookkeeping(batch_day, "record_materializations", "materialisation events")
     bookkeeping(business_day, "record_materializations", "materialisation events")
-    bookkeeping(
-        event_log.BatchedSqliteEventLogStorage, "store_event", "single events (logs, steps)"
-    )
+    storage = event_log.BatchedSqliteEventLogStorage
+    bookkeeping(storage, "store_event", "single events (logs, steps)")
+    bookkeeping(storage, "_store_materializations", "materialisation events")
