@@ -24,11 +24,24 @@ _SIMPLE_METADATA: dict[Any, int | str] = {
 """Kinds of metadata whose text is that of their value, with something around it."""
 
 
+_UNKNOWN = (
+    "Dagster serializes events in a way this module does not know; installed is "
+    f"{dg.__version__}, last seen was 1.13. Use a Dagster version this project allows, or one of "
+    "Dagster's own storages."
+)
+
+
 def planned_text(event: dg.EventLogEntry) -> tuple[str, str]:
-    """What is before and after the partition, as JSON, where a range of an asset is announced."""
+    """What is before and after the partition, as JSON, where a range of an asset is announced.
+
+    Raises:
+        NotImplementedError: this Dagster serializes in another way.
+    """
     announced = event.get_dagster_event().asset_materialization_planned_data
     of_one = AssetMaterializationPlannedData(announced.asset_key, partition=_MARK)
-    before, after = serialize_value(_about(event, of_one)).split(json.dumps(_MARK))
+    before, mark, after = serialize_value(_about(event, of_one)).partition(json.dumps(_MARK))
+    if not mark or _MARK in after:
+        raise NotImplementedError(_UNKNOWN)
     return before, after
 
 
@@ -38,11 +51,17 @@ class MaterializationTexts:
     Args:
         event: as Dagster logged it about one of them. The others have its asset and description;
             partition, metadata and tags may differ.
+
+    Raises:
+        NotImplementedError: this Dagster serializes in another way.
     """
 
     def __init__(self, event: dg.EventLogEntry) -> None:
         self._event = event
         self._pieces: dict[object, tuple[list[str], list[int]]] = {}
+        logged = event.get_dagster_event().step_materialization_data.materialization
+        if self.text_of(logged) != serialize_value(event):
+            raise NotImplementedError(_UNKNOWN)
 
     def event_of(self, materialization: dg.AssetMaterialization) -> dg.EventLogEntry:
         """The event about this materialization."""

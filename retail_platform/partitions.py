@@ -180,8 +180,8 @@ def _contiguous(numbers: set[int]) -> list[tuple[int, int]]:
 class CountryDayPartitions(dg.MultiPartitionsDefinition):
     """Dagster's country x day partitions, but each key is made once.
 
-    Dagster makes the keys of a range anew for every asset and mapping that asks for them, and one
-    takes it 10 us.
+    Dagster makes the keys of a range anew for every asset and mapping that asks for them, which
+    takes about as long as storing the events of these partitions.
     """
 
     def __init__(self, partitions_defs: Mapping[str, dg.PartitionsDefinition]) -> None:

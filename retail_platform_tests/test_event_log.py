@@ -43,9 +43,10 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._record import copy
 from dagster._serdes import serialize_value
 
+from retail_platform import event_log_text
 from retail_platform.event_log import BatchedSqliteEventLogStorage, _engine
 from retail_platform.event_log_batched import BatchedEventLogStorage
-from retail_platform.event_log_text import MaterializationTexts
+from retail_platform.event_log_text import MaterializationTexts, planned_text
 
 MATERIALIZATION: Final = dg.DagsterEventType.ASSET_MATERIALIZATION
 OBSERVATION = dg.DagsterEventType.ASSET_OBSERVATION
@@ -751,6 +752,28 @@ class TestTexts:
             about = entry("run", MATERIALIZATION, StepMaterializationData(each), 1.5)
             assert texts.event_of(each) == about
             assert texts.text_of(each) == serialize_value(about)
+
+    @pytest.mark.parametrize("added", ["", "{partition}"], ids=["not", "twice"])
+    def test_another_form_of_announcements_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, added: str
+    ) -> None:
+        def in_another_form(event: dg.EventLogEntry) -> str:
+            partition = event.get_dagster_event().partition
+            return added.format(partition=serialize_value(partition) * 2)
+
+        planned = AssetMaterializationPlannedData(RAW, partition="CN|2025-01-01")
+        monkeypatch.setattr(event_log_text, "serialize_value", in_another_form)
+        with pytest.raises(NotImplementedError, match="installed is"):
+            planned_text(entry("run", PLANNED, planned))
+
+    def test_another_form_of_materializations_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(event_log_text, "_metadata_text", repr)
+        with pytest.raises(NotImplementedError, match="installed is"):
+            MaterializationTexts(
+                entry("run", MATERIALIZATION, StepMaterializationData(MATERIALIZATIONS[0]))
+            )
 
 
 class TestConfiguration:

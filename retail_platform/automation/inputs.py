@@ -103,7 +103,11 @@ class InputsArrived(dg.AutomationCondition):
 
 
 def _is_idle(view: AssetGraphView) -> bool:
-    """Whether nothing was running when the first condition of this tick asked."""
+    """Whether nothing was running when the first condition of this tick asked.
+
+    A run that is created and writes inputs before the tick has looked at them all can at worst
+    cause one that repeats what it did.
+    """
     if view not in _IDLE:
         runs = dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)
         backfills = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
