@@ -71,6 +71,8 @@ def external_specs(
             group_name="staging",
             partitions_def=partitioning.of(scope),
             owners=["team:data-platform"],
+            kinds={"table"},
+            tags={"domain": "retail"},
             description="Business days that rows later than the lookback window belong to.",
         )
         for scope, key in LATE_DAYS.items()
@@ -80,6 +82,7 @@ def external_specs(
         group_name="raw",
         owners=["team:data-platform"],
         kinds={"table"},
+        tags={"domain": "retail"},
         description="One row per delivered file and country: where its rows went, and why.",
     )
     return [*inbox, *late, ledger]

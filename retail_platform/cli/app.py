@@ -10,13 +10,15 @@ from typing import Annotated
 
 import typer
 
-from retail_platform.cli.output import Stopwatch, facts, print_json, progress, table
+from retail_platform.cli.output import Stopwatch, complain, fact, print_json, table
 from retail_platform.errors import ConfigurationError, RetailError
 from retail_platform.settings import Settings
 
 app = typer.Typer(
     name="retail",
     help="Files in, trusted marts out: run and look after the platform.",
+    epilog="First steps: doctor, generate, run, status. Exit codes: 0 all green, 1 something was "
+    "refused or failed, 2 usage or environment. Settings are RETAIL_* variables, see README.md.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -28,6 +30,10 @@ quarantine_app = typer.Typer(
 )
 app.add_typer(quarantine_app, name="quarantine")
 
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI on 127.0.0.1.")]
+LinesPerDay = Annotated[
+    int, typer.Option(min=1, help="Order lines per country and day, on average.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Facts as one JSON document.")]
 Countries = Annotated[
     str, typer.Option(help="Country codes separated by commas; all countries if left out.")
@@ -39,10 +45,10 @@ def main() -> None:
     try:
         app()
     except ConfigurationError as exc:
-        progress.print(f"[red]{exc}[/red]", highlight=False)
+        complain(str(exc))
         sys.exit(2)
     except RetailError as exc:
-        progress.print(f"[red]{type(exc).__name__}: {exc}[/red]", highlight=False)
+        complain(f"{type(exc).__name__}: {exc}")
         sys.exit(1)
 
 
@@ -53,9 +59,7 @@ def generate(
         str | None, typer.Option(help="First batch day, ISO; default: so that it ends yesterday.")
     ] = None,
     countries: Countries = "",
-    lines_per_day: Annotated[
-        int, typer.Option(min=1, help="Order lines per country and day, on average.")
-    ] = 300,
+    lines_per_day: LinesPerDay = 300,
     seed: Annotated[int, typer.Option(help="Same seed, same files.")] = 7,
     feeds: Annotated[str, typer.Option(help="Feed names separated by commas; default all.")] = "",
     dirt: Annotated[
@@ -63,7 +67,8 @@ def generate(
     ] = False,
     gzip: Annotated[bool, typer.Option(help="Compress the files.")] = False,
     into: Annotated[
-        Path | None, typer.Option(help="Folder for the files; default the inbox.")
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the files; default the inbox."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -80,7 +85,7 @@ def generate(
         countries=_codes(settings, countries),
         lines_per_day=lines_per_day,
         seed=seed,
-        feeds=tuple(f for f in feeds.split(",") if f),
+        feeds=tuple(f.strip() for f in feeds.split(",") if f.strip()),
         dirt=dirt,
         gzip=gzip,
         into=into,
@@ -89,17 +94,15 @@ def generate(
     if as_json:
         print_json(result)
     else:
-        facts.print(f"{result['files']} files, {result['rows']:,} rows in {result['folder']}")
+        fact(f"{result['files']} files, {result['rows']:,} rows in {result['folder']}")
 
 
 @app.command()
-def run(
-    until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="Go on until nothing is left to do (the default).")
-    ] = True,
-    as_json: Json = False,
-) -> None:
-    """Do in the foreground what sensors and automation would do, until nothing is left to do."""
+def run(as_json: Json = False) -> None:
+    """Do in the foreground what sensors and automation would do, until nothing is left to do.
+
+    Also repeats what failed.
+    """
     from retail_platform.cli.running import report_outcome, run_until_idle  # noqa: PLC0415
 
     outcome = run_until_idle(Settings.from_env(), Stopwatch())
@@ -119,7 +122,7 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json(found.as_json())
     else:
-        facts.print(f"{found.waiting} files waiting, {found.settling} still being written")
+        fact(f"{found.waiting} files waiting, {found.settling} still being written")
         countries = sorted({c for f in found.feeds for c in f.complete_through})
         table(
             "Newest batch day by feed and country",
@@ -154,19 +157,17 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(
-    port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000, as_json: Json = False
-) -> None:
+def doctor(port: Port = 3000, as_json: Json = False) -> None:
     """Look at everything that commonly goes wrong and say what to do about it."""
     from retail_platform.operate.doctor import examine  # noqa: PLC0415
 
-    findings = examine(Settings.from_env(), port)
+    findings = examine(port)
     if as_json:
         print_json([vars(f) for f in findings])
     else:
         for finding in findings:
-            mark = "[green]ok[/green]  " if finding.ok else "[red]no[/red]  "
-            facts.print(f"{mark}{finding.subject:12} {finding.seen}", highlight=False)
+            mark = ("ok", "green") if finding.ok else ("no", "red")
+            fact(mark, f"  {finding.subject:12} {finding.seen}")
     raise typer.Exit(0 if all(f.ok for f in findings) else 2)
 
 
@@ -175,13 +176,13 @@ def validate() -> None:
     """Read contracts, parse the dbt project, load every definition; for CI and after edits."""
     from retail_platform.cli.running import validate_definitions  # noqa: PLC0415
 
-    facts.print(validate_definitions(Settings.from_env()), highlight=False)
+    fact(validate_definitions(Settings.from_env()))
 
 
 @app.command()
 def demo(
     days: Annotated[int, typer.Option(min=8, help="How many batch days.")] = 14,
-    lines_per_day: Annotated[int, typer.Option(min=1)] = 120,
+    lines_per_day: LinesPerDay = 120,
     as_json: Json = False,
 ) -> None:
     """The whole road in one go, without UI: demo files in, marts out, a table of what happened."""
@@ -193,9 +194,9 @@ def demo(
 
 @app.command()
 def dev(
-    port: Annotated[int, typer.Option(help="Port of the UI on 127.0.0.1.")] = 3000,
+    port: Port = 3000,
     days: Annotated[int, typer.Option(min=0, help="Demo batch days to deliver; 0 for none.")] = 14,
-    lines_per_day: Annotated[int, typer.Option(min=1)] = 120,
+    lines_per_day: LinesPerDay = 120,
     exit_when_complete: Annotated[
         bool, typer.Option(help="Stop when the demo files are in the marts.")
     ] = False,

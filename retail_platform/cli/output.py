@@ -1,4 +1,8 @@
-"""How commands talk: facts on standard output (text or JSON), progress on standard error."""
+"""How commands talk: facts on standard output (text or JSON), progress on standard error.
+
+File names and error messages may contain square brackets, which rich takes for markup: all text
+goes through `Text`, which leaves it alone.
+"""
 
 import json
 import sys
@@ -9,9 +13,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-facts = Console()
-progress = Console(stderr=True)
+_facts = Console()
+_progress = Console(stderr=True)
+
+_WIDE = 200
+"""Columns of a table that goes into a file or another program, where nobody sees a line break."""
 
 
 class Stopwatch:
@@ -22,9 +30,22 @@ class Stopwatch:
 
     def __call__(self, line: str) -> None:
         """Print one line."""
-        progress.print(
-            f"[dim]{time.monotonic() - self._began:6.1f} s[/dim]  {line}", highlight=False
-        )
+        seconds = f"{time.monotonic() - self._began:6.1f} s"
+        _progress.print(Text.assemble((seconds, "dim"), f"  {line}"), soft_wrap=True)
+
+
+def fact(*parts: str | tuple[str, str]) -> None:
+    """One line on standard output.
+
+    Args:
+        parts: texts, or texts with their style.
+    """
+    _facts.print(Text.assemble(*parts), soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """One line on standard error about why the command ends."""
+    _progress.print(Text(message, style="red"), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -50,5 +71,7 @@ def table(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     for name, right in zip(columns, numeric, strict=True):
         view.add_column(name, justify="right" if right and rows else "left", overflow="fold")
     for row in rows:
-        view.add_row(*(f"{v:,}" if isinstance(v, (int, Decimal)) else str(v) for v in row))
-    facts.print(view)
+        view.add_row(*(Text(f"{v:,}" if isinstance(v, (int, Decimal)) else str(v)) for v in row))
+    if not _facts.is_terminal:
+        _facts.width = max(_facts.width, _WIDE)
+    _facts.print(view)

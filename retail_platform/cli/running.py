@@ -4,18 +4,18 @@ import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from retail_platform.cli.output import Stopwatch, facts, print_json, table
+from retail_platform.cli.output import Stopwatch, fact, print_json, table
 from retail_platform.countries import load_countries
 from retail_platform.definitions import Platform, build_platform
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import Lake
 from retail_platform.operate.foreground import ForegroundRunner, Outcome
 from retail_platform.operate.instance import open_instance, prepare_home
-from retail_platform.partitions import Partition, Slices
+from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition, Slices
 from retail_platform.settings import Settings
 
 
@@ -71,11 +71,13 @@ def report_outcome(outcome: Outcome, *, as_json: bool) -> None:
             }
         )
         return
-    facts.print(f"{len(outcome.runs)} runs, {len(outcome.failed_runs)} failed")
+    fact(f"{len(outcome.runs)} runs, {len(outcome.failed_runs)} failed")
     for failed in outcome.failed_runs:
-        facts.print(f"[red]{failed.partitions}[/red]: {failed.error}", highlight=False)
+        # Dagster keeps the stack trace, and so does --json.
+        message = failed.error.partition("Stack Trace:")[0].strip()
+        fact((failed.partitions, "red"), f": {message}")
     if outcome.failed_checks:
-        facts.print("Failed checks: " + ", ".join(outcome.failed_checks), highlight=False)
+        fact("Failed checks: " + ", ".join(outcome.failed_checks))
     if outcome.rejections:
         table(
             "Refused files (still in the inbox)",
@@ -107,21 +109,21 @@ def plan_backfill(
     """Print the runs a backfill would take."""
     with runner(settings, Stopwatch()) as (platform, foreground):
         requests = _requests(platform, foreground, first, last, countries, assets)
-    rows = [
-        (
-            r.tags["dagster/asset_partition_range_start"],
-            r.tags["dagster/asset_partition_range_end"],
-            len(r.asset_selection or []),
-            ", ".join(k.to_user_string() for k in r.asset_selection or []),
-        )
-        for r in requests
+    runs = [
+        {
+            "start": request.tags[RANGE_START_TAG],
+            "end": request.tags[RANGE_END_TAG],
+            "assets": [key.to_user_string() for key in request.asset_selection or []],
+        }
+        for request in requests
     ]
     if as_json:
-        names = ("start", "end", "assets", "asset_keys")
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        print_json(runs)
     else:
         table(
-            f"{len(rows)} runs, in this order", ["from", "to", "assets", "asset keys"], list(rows)
+            f"{len(runs)} runs, in this order",
+            ["from", "to", "assets"],
+            [(run["start"], run["end"], ", ".join(run["assets"])) for run in runs],
         )
 
 
@@ -144,16 +146,19 @@ def _requests(
     countries: str,
     assets: str,
 ) -> Sequence[dg.RunRequest]:
-    today = date.today()  # noqa: DTZ011 - partitions exist up to the operator's today
+    today = datetime.now(UTC).date()  # the newest partition
     earliest = date.fromisoformat(platform.settings.first_day)
-    if not earliest <= first <= last <= today + timedelta(days=1):
+    if not earliest <= first <= last <= today:
         raise ConfigurationError(
             f"--from {first} --to {last}: expected {earliest} <= from <= to <= {today}."
         )
     codes = country_codes(platform.settings, countries)
     wanted = {Partition(c, day.day) for c in codes for day in Slices(("-",), first, last)}
     graph = platform.definitions.resolve_asset_graph()
-    selected = dg.AssetSelection.from_string(assets).resolve(graph)
+    try:
+        selected = dg.AssetSelection.from_string(assets).resolve(graph)
+    except dg.DagsterError as exc:
+        raise ConfigurationError(f"--assets {assets!r}: {exc}") from exc
     keys = [key for key in foreground.executable_assets if key in selected]
     if not keys:
         raise ConfigurationError(

@@ -11,7 +11,7 @@ from decimal import Decimal
 import duckdb
 import polars as pl
 
-from retail_platform.cli.output import Stopwatch, facts, print_json, table
+from retail_platform.cli.output import Stopwatch, fact, print_json, table
 from retail_platform.cli.running import runner
 from retail_platform.demo.dirt import Dirt
 from retail_platform.demo.feed import deliver_first_wave, inbox_sink, spec_for
@@ -149,15 +149,16 @@ def _show(result: DemoResult) -> None:
         ["day", *by_country],
         [(str(d), *(by_country[c].get(d, Decimal(0)) for c in by_country)) for d in days],
     )
-    facts.print(
-        f"{result.quarantined} rows in quarantine, {result.duplicates} exact repetitions dropped"
-    )
+    fact(f"{result.quarantined} rows in quarantine, {result.duplicates} exact repetitions dropped")
     if result.problems:
-        facts.print("[red]Not as it should be:[/red]")
+        fact(("Not as it should be:", "red"))
         for problem in result.problems:
-            facts.print(f"  {problem}", highlight=False)
+            fact(f"  {problem}")
     else:
-        facts.print(
-            "[green]All files loaded, exactly the planted ones refused, totals equal the "
-            "generator's books.[/green]"
+        fact(
+            (
+                "All files loaded, exactly the planted ones refused, totals equal the "
+                "generator's books.",
+                "green",
+            )
         )

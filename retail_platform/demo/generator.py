@@ -85,9 +85,11 @@ class GeneratorSpec:
         problems = []
         known = set(self.countries) & set(MARKETS)
         if not known or len(known) != len(self.countries):
-            problems.append(f"countries {self.countries}: expected some of {', '.join(MARKETS)}")
+            given = ", ".join(self.countries) or "none"
+            problems.append(f"countries {given}: expected some of {', '.join(MARKETS)}")
         if not set(self.feeds) <= set(FEEDS):
-            problems.append(f"feeds {self.feeds}: expected some of {', '.join(FEEDS)}")
+            given = ", ".join(self.feeds)
+            problems.append(f"feeds {given}: expected some of {', '.join(FEEDS)}")
         if not len(ARTICLE_GROUPS) <= self.products <= MAX_PRODUCTS:
             expected = f"{len(ARTICLE_GROUPS)} to {MAX_PRODUCTS}"
             problems.append(f"products {self.products}: expected {expected}")

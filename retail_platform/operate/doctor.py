@@ -17,6 +17,7 @@ from retail_platform.countries import load_countries
 from retail_platform.errors import RetailError
 from retail_platform.lake.queue import ArrivalQueue
 from retail_platform.lake.store import INBOX, Lake
+from retail_platform.resources import resources_for
 from retail_platform.settings import PROJECT_DIR, Settings
 
 _LEAST_FREE_BYTES = 2 << 30
@@ -31,13 +32,18 @@ class Finding:
     seen: str
 
 
-def examine(settings: Settings, port: int) -> list[Finding]:
+def examine(port: int) -> list[Finding]:
     """Look at everything that commonly goes wrong; never raises for a finding.
 
     Args:
         port: the UI's port.
     """
+    try:
+        settings = Settings.from_env()
+    except RetailError as exc:
+        return [Finding("settings", False, str(exc))]
     looks: list[tuple[str, Callable[[], str]]] = [
+        ("settings", lambda: _settings(settings)),
         ("python", _python),
         ("countries", lambda: _countries(settings)),
         ("contracts", lambda: _contracts(settings)),
@@ -55,6 +61,11 @@ def examine(settings: Settings, port: int) -> list[Finding]:
         except (RetailError, OSError, duckdb.Error) as exc:
             findings.append(Finding(subject, False, str(exc)))
     return findings
+
+
+def _settings(settings: Settings) -> str:
+    resources_for(settings)
+    return f"environment {settings.environment.value}"
 
 
 def _python() -> str:
