@@ -137,15 +137,13 @@ def status(as_json: Json = False) -> None:
             ["mart", "rows", "newest day"],
             [(m.mart, m.rows, str(m.newest_day or "")) for m in found.marts],
         )
+        if found.missing:
+            fact((f"{len(found.missing)} deliveries are overdue", "red"))
         if found.gaps:
             table(
-                "[red]Missing[/red] or late deliveries",
+                "Missing or late deliveries",
                 ["feed", "partition", "due", "delivered"],
-                [
-                    (g.feed, str(g.partition), g.as_json()["due"] or "", came)
-                    for g in found.gaps
-                    for came in (g.as_json()["delivered"] or "[red]missing[/red]",)
-                ],
+                [tuple(value or "missing" for value in g.as_json().values()) for g in found.gaps],
             )
         if found.rejections:
             table(

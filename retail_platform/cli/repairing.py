@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from retail_platform.assets.slices import ORIGINALS, REPLAY_TAG
-from retail_platform.cli.output import Stopwatch, facts, print_json, table
+from retail_platform.cli.output import Stopwatch, fact, print_json, table
 from retail_platform.cli.running import country_codes, runner
 from retail_platform.contract import FeedContract, load_contracts
 from retail_platform.countries import ALL
@@ -78,7 +78,7 @@ def list_quarantine(
     )
     stale = sum(not f.judged_by_current_contract for f in found)
     if stale:
-        facts.print(f"{stale} of them were judged by an older contract: `retail replay` asks again")
+        fact(f"{stale} of them were judged by an older contract: `retail replay` asks again")
 
 
 def find_quarantined(settings: Settings, name: str) -> tuple[FeedContract, Lake, QuarantinedFile]:
@@ -119,16 +119,14 @@ def export_quarantine(settings: Settings, name: str, target: Path) -> None:
     """Write the quarantined rows of one file."""
     contract, lake, file = find_quarantined(settings, name)
     count = export(lake, contract, file, target)
-    facts.print(
-        f"{count} rows in {target}; correct each in its place, then requeue", soft_wrap=True
-    )
+    fact(f"{count} rows in {target}; correct each in its place, then requeue")
 
 
 def requeue_quarantine(settings: Settings, name: str, corrected: Path) -> None:
     """Deliver one file again with its quarantined rows corrected."""
     contract, lake, file = find_quarantined(settings, name)
     target, count = requeue(lake, contract, file, corrected.read_bytes())
-    facts.print(f"{target} is in the inbox again, with {count} rows corrected", soft_wrap=True)
+    fact(f"{target} is in the inbox again, with {count} rows corrected")
 
 
 def show_replay(
