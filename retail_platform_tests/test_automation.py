@@ -5,7 +5,6 @@ question is what the platform asks for next. That what it asks for leads to the 
 shown by the convergence tests.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Collection, Iterator
@@ -22,6 +21,7 @@ from dagster._daemon.freshness import FreshnessDaemon
 
 from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
 from retail_platform.automation import inputs
+from retail_platform.automation.arrivals import SensorMemory
 from retail_platform.automation.range_sensor import describe, evaluate_ranges, range_requests
 from retail_platform.countries import ALL
 from retail_platform.definitions import Platform
@@ -624,7 +624,13 @@ class TestInboxSensor:
         cursor = self.tick(record, lake).cursor
         lake.delete_many([f"{INBOX}transactions_FR_20250110.csv"])
         put(lake, articles(10, {1: "Masculine"}, 3))
-        assert len(json.loads(self.tick(record, lake, cursor).cursor)) == 1
+        assert len(SensorMemory.of(self.tick(record, lake, cursor).cursor).seen) == 1
+
+    @pytest.mark.parametrize("cursor", ["", '["81f64a007eb00056"]', "{", '{"seen": 3}'])
+    def test_a_cursor_of_another_release_is_a_new_beginning(
+        self, record: Record, lake: Lake, cursor: str
+    ) -> None:
+        assert len(self.tick(record, lake, cursor).asset_events) == 1
 
     def test_a_refused_file_is_recorded_with_its_reason_and_announces_nothing(
         self, record: Record, lake: Lake

@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
 from retail_platform.assets.specs import feed_key, inbox_key, raw_key
@@ -175,8 +175,14 @@ class SensorMemory(BaseModel):
 
     @classmethod
     def of(cls, cursor: str | None) -> "SensorMemory":
-        """Read a cursor; that of a new sensor remembers nothing."""
-        return cls.model_validate_json(cursor) if cursor else cls()
+        """Read a cursor; a new sensor's, and one of another release, remembers nothing.
+
+        Forgetting is harmless: what still lies in the inbox is handed on once more.
+        """
+        try:
+            return cls.model_validate_json(cursor) if cursor else cls()
+        except ValidationError:
+            return cls()
 
     def cursor(self) -> str:
         """As text, the same for the same memory."""
