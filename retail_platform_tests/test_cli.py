@@ -280,6 +280,14 @@ class TestRun:
         assert said.code == 0
         assert said.out == "0 runs, 0 failed\n"
 
+    def test_once_is_one_look_and_the_rest_waits(self, first_run: Said) -> None:
+        put(lake(), sales("FR", 2, [(2, 1, 5)], 9))
+        looked = retail("run", "--once", "--json")
+        assert looked.code == 0
+        assert [run["assets"][0].split("/")[0] for run in looked.json["runs"]] == ["feeds"]
+        rest = retail("run", "--until-idle", "--json")
+        assert [run["assets"][0].split("/")[0] for run in rest.json["runs"]] == ["intermediate"]
+
     def test_what_failed_is_1_and_is_repeated_by_the_next_command(self, first_run: Said) -> None:
         put(lake(), sales("FR", 1, [(1, 1, 1), (1, 2, 4)], 10))
         with pytest.MonkeyPatch.context() as patch:

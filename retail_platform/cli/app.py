@@ -98,14 +98,22 @@ def generate(
 
 
 @app.command()
-def run(as_json: Json = False) -> None:
+def run(
+    until_idle: Annotated[
+        bool,
+        typer.Option(
+            "--until-idle/--once", help="Go on until nothing is left to do, or stop after one look."
+        ),
+    ] = True,
+    as_json: Json = False,
+) -> None:
     """Do in the foreground what sensors and automation would do, until nothing is left to do.
 
     Also repeats what failed.
     """
     from retail_platform.cli.running import report_outcome, run_until_idle  # noqa: PLC0415
 
-    outcome = run_until_idle(Settings.from_env(), Stopwatch())
+    outcome = run_until_idle(Settings.from_env(), Stopwatch(), once=not until_idle)
     report_outcome(outcome, as_json=as_json)
     raise typer.Exit(0 if outcome.green else 1)
 

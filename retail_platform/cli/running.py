@@ -53,10 +53,10 @@ def runner(settings: Settings, say: Stopwatch) -> Iterator[tuple[Platform, Foreg
         yield platform, ForegroundRunner(platform, instance, Lake.open(settings.lake_url), say)
 
 
-def run_until_idle(settings: Settings, say: Stopwatch) -> Outcome:
-    """Take in what arrived and build what is stale, until nothing is left to do."""
+def run_until_idle(settings: Settings, say: Stopwatch, *, once: bool) -> Outcome:
+    """Take in what arrived and build what is stale, until nothing is left to do or just once."""
     with runner(settings, say) as (_, foreground):
-        return foreground.run_until_idle()
+        return foreground.run_until_idle(once=once)
 
 
 def report_outcome(outcome: Outcome, *, as_json: bool) -> None:

@@ -106,11 +106,12 @@ class ForegroundRunner:
             key.asset_key: key.to_user_string() for key in self._graph.asset_check_keys
         }
 
-    def run_until_idle(self, first: Iterable[dg.RunRequest] = ()) -> Outcome:
+    def run_until_idle(self, first: Iterable[dg.RunRequest] = (), *, once: bool = False) -> Outcome:
         """Take in what arrived, build what became stale, until nothing is left to do.
 
         Args:
             first: runs a person asked for, executed before anything else.
+            once: stop after one look, as a sensor does between two ticks.
         """
         outcome = Outcome()
         outcome.runs += [self.execute(request) for request in first]
@@ -148,6 +149,9 @@ class ForegroundRunner:
                         "This is a fault of the platform; please report it with `retail status`."
                     )
                 outcome.runs.append(self.execute(request))
+            if once:
+                outcome.rejections = list(self._platform.desk.look(self._lake).rejections)
+                return outcome
 
     def backfill(
         self, assets: Collection[dg.AssetKey], partitions: Iterable[Partition]
