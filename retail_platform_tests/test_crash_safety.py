@@ -1,7 +1,8 @@
 """Crash safety: a `retail run` is killed at every step, the next ones finish what it began.
 
 Each command is a process of its own, forked from one that has the imports done, and dies by SIGKILL
-at a point of the commit protocol, of the RAW transaction, inside dbt or before events are recorded.
+at a point of the commit protocol, of the RAW transaction, inside dbt or before events are recorded;
+once in the run over global feeds, once in a run over countries. Others are interrupted by Ctrl-C.
 """
 
 import multiprocessing
@@ -13,10 +14,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from retail_platform.countries import ALL
 from retail_platform.lake.manifest import Manifest
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.operate.foreground import ForegroundRunner
 from retail_platform.operate.instance import open_instance
+from retail_platform.partitions import RANGE_START_TAG, Partition, Scope
 from retail_platform.settings import PROJECT_DIR
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform_tests.histories import (
@@ -39,15 +42,16 @@ KNOWN = [
     *(sales(c, n, [(n, 1, 1), (n, 2, 2)], n) for c in COUNTRIES for n in (1, 2)),
     *(rates(n, 7, n) for n in (1, 2)),
     members("FR", 2, {1: "Lyon", 2: "Nice"}, 2),
+    articles(4, {1: "Feminine", 2: "Masculine"}, 4),
 ]
 NEW = [
     sales("FR", 2, [(2, 1, 3), (2, 3, 0)], 10),  # a correction, with a row for the quarantine
     sales("FR", 10, [(10, 1, 1), (9, 1, 1), (1, 9, 1)], 11),  # late, and beyond the lookback
     sales("CN", 3, [(3, 1, 1), (3, 1, 1)], 12),  # a row twice
     rates(2, 8, 13),
-    members("FR", 1, {1: "Brest"}, 14),
-    articles(3, {1: "Children"}, 15),
+    articles(3, {1: "Children"}, 15),  # older than what is known
 ]
+"""Of the feeds with countries only sales: a run over countries dies while it takes them in."""
 
 
 _SLOW_IMPORTS = [
@@ -60,25 +64,42 @@ _SLOW_IMPORTS = [
 """Done once, in the process that is forked. Not polars: a fork does not take its threads along."""
 
 
-def run_until_idle(home: Path, dbt_work_dir: Path, dies_at: str | None, after: int) -> None:
+def run_until_idle(
+    home: Path, dbt_work_dir: Path, dies_at: str | None, scope: Scope, by: signal.Signals
+) -> None:
     """What the process does: `retail run`, with a sudden end."""
 
     def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        (run,) = instance.get_runs(limit=1)
+        of_all = Partition.parse(run.tags[RANGE_START_TAG]).country == ALL
+        if of_all == (scope is Scope.GLOBAL):
+            os.kill(os.getpid(), by)
 
     DbtProject.test = lambda *_: []  # type: ignore[method-assign] - slow, and changes nothing
     platform = small_platform(home, dbt_work_dir)
-    with open_instance(platform.settings) as instance, faults(dies_at, after, die):
+    with open_instance(platform.settings) as instance, faults(dies_at, 0, die):
         lake = Lake.open(platform.settings.lake_url)
         outcome = ForegroundRunner(platform, instance, lake).run_until_idle()
     assert outcome.green, outcome
 
 
-def command(home: Path, dbt_work_dir: Path, dies_at: str | None = None, after: int = 0) -> int:
-    """Exit code of one command."""
+def command(
+    home: Path,
+    dbt_work_dir: Path,
+    dies_at: str | None = None,
+    scope: Scope = Scope.COUNTRY,
+    by: signal.Signals = signal.SIGKILL,
+) -> int:
+    """Exit code of one command.
+
+    Args:
+        dies_at: one of `FAULTS`.
+        scope: kind of run in which it dies there.
+        by: signal that it dies by, or has to live with.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_SLOW_IMPORTS)
-    process = context.Process(target=run_until_idle, args=(home, dbt_work_dir, dies_at, after))
+    process = context.Process(target=run_until_idle, args=(home, dbt_work_dir, dies_at, scope, by))
     process.start()
     process.join(timeout=300)
     assert process.exitcode is not None
@@ -114,19 +135,45 @@ def undisturbed(
     return rebuilt_from_scratch(scratch, [*KNOWN, *NEW], platform, dbt)
 
 
-CHAINS = [FAULTS[n::4] for n in range(4)]
+CHAINS = [FAULTS[n::2] for n in range(2)]
 
 
+@pytest.mark.parametrize("scope", Scope)
 @pytest.mark.parametrize("points", CHAINS, ids=", ".join)
 def test_commands_killed_one_after_the_other_lose_nothing_and_double_nothing(
-    tmp_path: Path, dbt_work_dir: Path, loaded_home: Path, undisturbed: Path, points: list[str]
+    tmp_path: Path,
+    dbt_work_dir: Path,
+    loaded_home: Path,
+    undisturbed: Path,
+    points: list[str],
+    scope: Scope,
 ) -> None:
     home = tmp_path / "home"
     shutil.copytree(loaded_home, home)  # keeps the delivery times
     for point in points:
-        assert command(home, dbt_work_dir, point) == -signal.SIGKILL, f"{point} was not reached"
+        code = command(home, dbt_work_dir, point, scope)
+        assert code == -signal.SIGKILL, f"{point} was not reached"
         assert_nothing_is_half_done(home)
     assert command(home, dbt_work_dir) == 0
+    assert_ends_like(undisturbed, home)
+
+
+def test_commands_that_are_interrupted_lose_nothing_and_double_nothing(
+    tmp_path: Path, dbt_work_dir: Path, loaded_home: Path, undisturbed: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(loaded_home, home)
+    # What Ctrl-C sends, and what a service manager sends. Both come again and again.
+    assert command(home, dbt_work_dir, "batch-day events", by=signal.SIGINT) != 0
+    assert_nothing_is_half_done(home)
+    assert command(home, dbt_work_dir, "load commit", by=signal.SIGTERM) != 0
+    assert_nothing_is_half_done(home)
+    assert command(home, dbt_work_dir) == 0
+    assert_ends_like(undisturbed, home)
+
+
+def assert_ends_like(undisturbed: Path, home: Path) -> None:
+    """Everything is what it would be if nothing had happened."""
     assert actual_raw(home / "warehouse.duckdb") == expected_raw([*KNOWN, *NEW])
     assert_ledger_adds_up(home / "warehouse.duckdb")
     assert "\n".join(differences(home / "warehouse.duckdb", undisturbed)) == ""
