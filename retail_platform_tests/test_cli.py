@@ -29,7 +29,7 @@ from retail_platform.cli.app import app, main
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.instance import open_instance
 from retail_platform.settings import Settings
-from retail_platform_tests.histories import fail, put, sales
+from retail_platform_tests.histories import Delivery, fail, put, sales
 
 REGISTRY = """countries:
   - {code: CN, name: China, currency: CNY, timezone: Asia/Shanghai}
@@ -93,11 +93,19 @@ def lake() -> Lake:
     return Lake.open(Settings.from_env().lake_url)
 
 
+def deliver(delivery: Delivery) -> None:
+    """Put a file into the inbox now: what is due since before the first delivery is not overdue."""
+    put(lake(), delivery)
+    root = lake().local_root
+    assert root
+    os.utime(root / INBOX / delivery.name)
+
+
 @pytest.fixture(scope="module")
 def first_run(home: Path) -> Said:
     """`retail run --json` over the first deliveries."""
     for number in (1, 2, 3):
-        put(lake(), sales("FR", number, [(number, 1, 1), (number, 2, 3)], number))
+        deliver(sales("FR", number, [(number, 1, 1), (number, 2, 3)], number))
     return retail("run", "--json")
 
 
@@ -251,9 +259,10 @@ class TestGenerate:
         assert said.out == ""
         assert not (tmp_path / "files").exists()
 
-    def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        said = retail("generate", "--into", str(tmp_path / "file"))
+    def test_a_file_is_no_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)  # a long path would be broken into lines
+        Path("file").touch()
+        said = retail("generate", "--into", "file")
         assert said.code == 2
         assert "is a file" in said.err
 
@@ -281,7 +290,7 @@ class TestRun:
         assert said.out == "0 runs, 0 failed\n"
 
     def test_once_is_one_look_and_the_rest_waits(self, first_run: Said) -> None:
-        put(lake(), sales("FR", 2, [(2, 1, 5)], 9))
+        deliver(sales("FR", 2, [(2, 1, 5), (2, 2, 3)], 9))
         looked = retail("run", "--once", "--json")
         assert looked.code == 0
         assert [run["assets"][0].split("/")[0] for run in looked.json["runs"]] == ["feeds"]
@@ -289,7 +298,7 @@ class TestRun:
         assert [run["assets"][0].split("/")[0] for run in rest.json["runs"]] == ["intermediate"]
 
     def test_what_failed_is_1_and_is_repeated_by_the_next_command(self, first_run: Said) -> None:
-        put(lake(), sales("FR", 1, [(1, 1, 1), (1, 2, 4)], 10))
+        deliver(sales("FR", 1, [(1, 1, 1), (1, 2, 4)], 10))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ModelRun, "build", lambda *_: fail())
             failed = retail("run")
@@ -374,7 +383,7 @@ class TestStatus:
 
     def test_a_file_that_has_come_is_waiting(self, first_run: Said) -> None:
         name = f"{INBOX}transactions_FR_20250105.csv"
-        put(lake(), sales("FR", 5, [(5, 1, 1)], 10))
+        deliver(sales("FR", 5, [(5, 1, 1)], 10))
         said = retail("status", "--json")
         lake().delete_many([name])
         assert said.code == 0
