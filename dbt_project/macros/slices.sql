@@ -77,9 +77,9 @@
     {% do return(config.get('meta', {}).get('slice_day')) %}
 {% endmacro %}
 
-{#- Closing clause of every model: the first build writes rows in slice order, as the increments
-    do, because pruning by date works only on rows that lie together by date. Unit tests run
-    without the model's meta and need no order. -#}
+{#- Closing clause of every model beyond staging, which reads RAW in its order: the first build
+    writes rows in slice order, as the increments do, because pruning by date works only on rows
+    that lie together by date. Unit tests run without the model's meta and need no order. -#}
 {% macro in_slice_order() %}
     {%- if execute and slice_day_column() and not is_incremental() -%}
     order by {{ slice_day_column() }} asc nulls last, country asc nulls last

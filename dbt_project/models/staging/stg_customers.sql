@@ -47,4 +47,3 @@ newest as (
 )
 
 select * from newest
-{{ in_slice_order() }}

@@ -50,4 +50,3 @@ newest as (
 )
 
 select * from newest
-{{ in_slice_order() }}

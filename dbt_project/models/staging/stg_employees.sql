@@ -40,4 +40,3 @@ newest as (
 )
 
 select * from newest
-{{ in_slice_order() }}

@@ -39,4 +39,3 @@ newest as (
 )
 
 select * from newest
-{{ in_slice_order() }}

@@ -46,4 +46,3 @@ newest as (
 )
 
 select * from newest
-{{ in_slice_order() }}

@@ -69,4 +69,3 @@ newest as (
 )
 
 select * from newest
-{{ in_slice_order() }}
