@@ -20,7 +20,7 @@ from retail_platform.errors import ConfigurationError
 from retail_platform.gate.rows import RowJudge
 from retail_platform.partitions import Scope
 from retail_platform.settings import PACKAGE_DIR, PROJECT_DIR
-from retail_platform.warehouse.raw_tables import META_COLUMNS, object_schema, raw_columns
+from retail_platform.warehouse.raw_tables import raw_columns
 from retail_platform_tests.builders import CONTRACTS, REGISTRY, Desk
 
 Document = dict[str, Any]
@@ -94,14 +94,6 @@ class TestShippedContracts:
         tables = {t["name"]: t["columns"] for t in sources["sources"][0]["tables"]}
         declared = {c["name"]: c["data_type"].replace(", ", ",") for c in tables[feed]}
         assert declared == raw_columns(CONTRACTS[feed])
-
-    @pytest.mark.parametrize("feed", CONTRACTS)
-    def test_lake_objects_hold_what_raw_needs(self, feed: str) -> None:
-        given_at_load = {"_delivered_at", "_loaded_at", "_run_id"}
-        assert set(raw_columns(CONTRACTS[feed])) - given_at_load == set(
-            object_schema(CONTRACTS[feed])
-        )
-        assert set(META_COLUMNS) <= set(raw_columns(CONTRACTS[feed]))
 
     def test_personal_data_is_classified(self) -> None:
         personal = {

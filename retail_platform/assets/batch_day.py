@@ -7,9 +7,11 @@ sees it, while its neighbours in the same run go on.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -120,10 +122,12 @@ def build_batch_day_assets(
             first_day,
         )
         run.take_in_files()
-        run.load()
-        yield from record_check_evaluations(context, run.checks())
+        with database.connect():
+            run.load()
+            evaluations = list(run.checks())
+        yield from record_check_evaluations(context, evaluations)
         run.raise_failures()
-        model_run = ModelRun(context, by_key, dbt, warehouse)
+        model_run = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
         if model_run.models:
             yield from _build_models(context, model_run, run, feeds_of_model, partitioning, scope)
 
@@ -138,25 +142,29 @@ def _build_models(
     partitioning: Partitioning,
     scope: Scope,
 ) -> Iterator[Any]:
-    wanted = {
-        key: {p for feed in feeds_of_model[key] for p in run.loaded(feed)}
-        for key in model_run.models
-    }
+    with run.warehouse.connect():
+        wanted = {
+            key: {p for feed in feeds_of_model[key] for p in run.loaded(feed)}
+            for key in model_run.models
+        }
     touched = set().union(*wanted.values())
     if not touched:
         context.log.info("Nothing new to build.")
         return
     box = bounding_slices(touched, partitioning.order(scope))
     model_run.build(box)
-    # Said by whoever stages the rows, which may be a later run than the one that loaded them, and
-    # before the models count as built: a run that fails in between is repeated and says it again.
-    for key, model in model_run.models.items():
-        if model.schema == "staging":
-            for feed in feeds_of_model[key]:
-                run.report_late_days(feed, wanted[key], scope)
-    record_materializations(context, model_run.materializations(wanted, box))
+    with run.warehouse.connect():
+        # Before the models count as built: a run that fails in between is repeated and does it
+        # again. Late days are said by whoever stages the rows, which may be a later run than the
+        # one that loaded them.
+        for key, model in model_run.models.items():
+            if model.schema == "staging":
+                for feed in feeds_of_model[key]:
+                    run.report_late_days(feed, wanted[key], scope)
+        model_run.publish(box)
+        counts = model_run.row_counts(box)
+    record_materializations(context, model_run.materializations(wanted, counts))
     yield from record_check_evaluations(context, model_run.checks(box))
-    model_run.publish(box)
 
 
 def _feeds_below(unique_id: str, manifest: Mapping[str, Any]) -> frozenset[str]:
@@ -203,7 +211,7 @@ class _BatchDayRun:
         self._contracts = contracts
         self._registry = registry
         self._lake = lake
-        self._warehouse = warehouse
+        self.warehouse = warehouse
         self._models_of_feed = models_of_feed
         self._first_day = first_day
         self._selected = context.selected_asset_keys
@@ -228,19 +236,25 @@ class _BatchDayRun:
             now=datetime.now(UTC),
         )
         self._rejections = [r for r in plan.rejections if r.feed in feeds]
-        for feed in feeds:
-            arrivals = [a for a in plan.arrivals if a.file.feed == feed and self._covers(a)]
-            replay = replays_originals(self._context)
-            if not (arrivals or replay):
-                continue
-            gate = Gate(self._lake, self._contracts[feed], self._registry)
-            with self._failing_alone(feed):
-                report = self._replay(feed, gate) if replay else GateReport()
-                taken_in = gate.take_in(arrivals, self._progress(feed, len(arrivals)))
-                record_rejections(self._lake, taken_in.rejections)
-                report.add(taken_in)
-                self._rejections += report.rejections
-                self._feeds[feed] = _FeedState(report.manifests, [])
+        with ThreadPoolExecutor(1) as mover:
+            moved = {}
+            for feed in feeds:
+                arrivals = [a for a in plan.arrivals if a.file.feed == feed and self._covers(a)]
+                replay = replays_originals(self._context)
+                if not (arrivals or replay):
+                    continue
+                gate = Gate(self._lake, self._contracts[feed], self._registry)
+                with self._failing_alone(feed):
+                    report = self._replay(feed, gate) if replay else GateReport()
+                    progress = self._progress(feed, len(arrivals))
+                    moved[feed] = report, gate.start(arrivals, mover, progress)
+            for feed, (report, taking_in) in moved.items():
+                with self._failing_alone(feed):
+                    taken_in = taking_in.result()
+                    record_rejections(self._lake, taken_in.rejections)
+                    report.add(taken_in)
+                    self._rejections += report.rejections
+                    self._feeds[feed] = _FeedState(report.manifests, [])
 
     def _replay(self, feed: str, gate: Gate) -> GateReport:
         known = read_manifests(self._lake, feed, self._slices)
@@ -297,7 +311,7 @@ class _BatchDayRun:
         manifests = read_manifests(self._lake, feed, self._slices)
         loads = [PartitionLoad.of(m) for m in manifests.values()]
         if only_arrivals(self._context):
-            loaded = self._warehouse.loaded_files(feed, self._slices)
+            loaded = self.warehouse.loaded_files(feed, self._slices)
             news = state.changed.keys() | self._behind(feed)
             loads = [
                 load
@@ -310,7 +324,7 @@ class _BatchDayRun:
         if feed_selected:
             self._record(feed_key(feed), loads)
         if raw_selected:
-            self._warehouse.replace_partitions(self._lake, contract, loads, self._context.run_id)
+            self.warehouse.replace_partitions(self._lake, contract, loads, self._context.run_id)
             self._context.log.info(
                 f"{feed}: {sum(load.rows for load in loads)} rows of {len(loads)} partitions loaded"
             )
@@ -356,7 +370,7 @@ class _BatchDayRun:
             return set()
         if feed in self._feeds:
             return {load.partition for load in self._feeds[feed].loads}
-        return set(self._warehouse.loaded_files(feed, self._slices))
+        return set(self.warehouse.loaded_files(feed, self._slices))
 
     def checks(self) -> Iterator[dg.AssetCheckEvaluation]:
         """Contract and lateness checks of the selected feeds."""
@@ -400,7 +414,7 @@ class _BatchDayRun:
         self, key: dg.AssetCheckKey, contract: FeedContract
     ) -> dg.AssetCheckEvaluation:
         batch_days = {load.partition for load in self._loads(contract.name)}
-        late = self._warehouse.late_days(contract.name, batch_days)
+        late = self.warehouse.late_days(contract.name, batch_days)
         days = sorted({str(business) for _, business in late})
         return dg.AssetCheckEvaluation(
             asset_key=key.asset_key,
@@ -420,7 +434,7 @@ class _BatchDayRun:
         self, feed: str, batch_partitions: Collection[Partition], scope: Scope
     ) -> None:
         """Tell the intermediate layer which days beyond the lookback have changed rows."""
-        late = self._warehouse.late_days(feed, batch_partitions)
+        late = self.warehouse.late_days(feed, batch_partitions)
         for partition in sorted({business for _, business in late}):
             if partition.day >= self._first_day:
                 self._context.instance.report_runless_asset_event(

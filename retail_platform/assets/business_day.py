@@ -5,6 +5,7 @@ country x day rectangle. The lookback is not here: it is the partition mapping o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from retail_platform.assets.recording import record_check_evaluations, record_ma
 from retail_platform.assets.slices import slices_for
 from retail_platform.partitions import Partition, Partitioning, Scope, Slices
 from retail_platform.resources import DbtResource, DuckDBResource
+from retail_platform.warehouse.protocol import Warehouse
 
 _FACT = dg.AssetKey(["marts", "fct_sales"])
 
@@ -43,21 +45,27 @@ def build_business_day_assets(
         context: dg.AssetExecutionContext, warehouse: DuckDBResource, dbt: DbtResource
     ) -> Iterator[Any]:
         slices = slices_for(context, partitioning, scope)
-        run = ModelRun(context, by_key, dbt, warehouse)
+        database = warehouse.open()
+        run = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
         run.build(slices)
-        blocked = _days_without_rate(warehouse, slices) if needs_rates & run.models.keys() else []
-        if blocked:
-            context.log.warning(
-                f"No exchange rate for {', '.join(str(p) for p in blocked[:20])}: these days stay "
-                "out of the facts and reports until the rate arrives."
+        with database.connect():
+            blocked = (
+                _days_without_rate(database, slices) if needs_rates & run.models.keys() else []
             )
+            if blocked:
+                context.log.warning(
+                    f"No exchange rate for {', '.join(str(p) for p in blocked[:20])}: these days "
+                    "stay out of the facts and reports until the rate arrives."
+                )
+            # Before the models count as built: what fails in between is repeated.
+            run.publish(slices)
+            counts = run.row_counts(slices)
         wanted = {
             key: set(slices) - set(blocked) if key in needs_rates else set(slices)
             for key in run.models
         }
-        record_materializations(context, run.materializations(wanted, slices))
+        record_materializations(context, run.materializations(wanted, counts))
         yield from record_check_evaluations(context, run.checks(slices))
-        run.publish(slices)
 
     return business_day
 
@@ -72,10 +80,10 @@ def _descends(key: dg.AssetKey, ancestor: dg.AssetKey, specs: Sequence[dg.AssetS
     )
 
 
-def _days_without_rate(warehouse: DuckDBResource, slices: Slices) -> list[Partition]:
+def _days_without_rate(warehouse: Warehouse, slices: Slices) -> list[Partition]:
     """Days that have sales but no facts: the fact leaves a day out while a rate is missing."""
     countries = ", ".join(f"'{c}'" for c in slices.countries)
-    rows = warehouse.open().query(
+    rows = warehouse.query(
         "select distinct country, business_date from intermediate.int_sales sales "
         f"where business_date between date '{slices.first_day}' and date '{slices.last_day}' "
         f"and country in ({countries}) and not exists (select 1 from marts.fct_sales facts "

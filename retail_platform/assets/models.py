@@ -9,8 +9,7 @@ from typing import Any
 import dagster as dg
 
 from retail_platform.partitions import Partition, Slices
-from retail_platform.resources import DbtResource, DuckDBResource
-from retail_platform.transform.dbt_project import DbtFailed, NodeResult
+from retail_platform.transform.dbt_project import DbtFailed, DbtProject, NodeResult
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.publish import PublishedTable, publish
 
@@ -68,14 +67,19 @@ class ModelRun:
         self,
         context: dg.AssetExecutionContext,
         models: Mapping[dg.AssetKey, Model],
-        dbt: DbtResource,
-        warehouse: DuckDBResource,
+        dbt: DbtProject,
+        warehouse: DuckDBWarehouse,
+        published: Path,
     ) -> None:
-        """Pick the models and tests this run has selected."""
+        """Pick the models and tests this run has selected.
+
+        Args:
+            published: folder of the read-only copy.
+        """
         self._context = context
-        self._dbt = dbt.project()
-        self._warehouse: DuckDBWarehouse = warehouse.open()
-        self._published = Path(warehouse.published)
+        self._dbt = dbt
+        self._warehouse = warehouse
+        self._published = published
         self.models = {k: m for k, m in models.items() if k in context.selected_asset_keys}
         self._checks = {
             key for key in context.selected_asset_check_keys if key.asset_key in self.models
@@ -157,10 +161,15 @@ class ModelRun:
         return counts
 
     def materializations(
-        self, wanted: Mapping[dg.AssetKey, Collection[Partition]], slices: Slices
+        self,
+        wanted: Mapping[dg.AssetKey, Collection[Partition]],
+        counts: Mapping[dg.AssetKey, Mapping[Partition, int]],
     ) -> Iterator[dg.AssetMaterialization]:
-        """One event per model and partition, in dependency order of the models."""
-        counts = self.row_counts(slices)
+        """One event per model and partition, in dependency order of the models.
+
+        Args:
+            counts: rows, as `row_counts` found them.
+        """
         for key in self.models:
             for partition in sorted(wanted[key], key=lambda p: (p.day, p.country)):
                 rows = counts[key].get(partition, 0)

@@ -12,6 +12,7 @@ Layout (the only place that spells out a path):
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -171,6 +172,38 @@ class Lake:
                 return None
 
         return self.each(one, paths)
+
+    @contextmanager
+    def files(self, paths: Sequence[str]) -> Iterator[dict[str, Path]]:
+        """Objects as files, for libraries that read nothing else; copies where the lake is remote.
+
+        Returns:
+            Path -> file, in the order asked for.
+
+        Raises:
+            FileNotFoundError: naming an object that is not there.
+            PermissionError: as `get`.
+        """
+        if self.local_root:
+            found = {path: self.local_root / path for path in paths}
+            for path, file in found.items():
+                if not file.is_file():
+                    raise FileNotFoundError(path)
+            yield found
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copies = {path: Path(folder) / str(number) for number, path in enumerate(paths)}
+
+            def download(path: str) -> None:
+                try:
+                    with copies[path].open("wb") as copy:
+                        copy.writelines(self.chunks(path))
+                except FileNotFoundError as exc:
+                    raise FileNotFoundError(path) from exc
+
+            for _ in self.each(download, paths):
+                pass
+            yield copies
 
     def each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
         """Results of some work with the lake, in order; side by side where the store is remote.

@@ -7,6 +7,7 @@ replaced by an atomic rename; the work is in proportion to what changed, a month
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -47,22 +48,20 @@ def publish(
     Returns:
         Files written.
     """
-    written = []
+    copies: list[tuple[str, Path]] = []
     for table in tables:
         target = folder / table.name
         target.mkdir(parents=True, exist_ok=True)
+        rows = f"select * from marts.{table.name}"
         if not table.monthly:
-            written.append(_copy(connection, f"select * from marts.{table.name}", target / "all"))
+            copies.append((rows, target / "all"))
             continue
         for first, after in _months(slices):
-            written.append(
-                _copy(
-                    connection,
-                    f"select * from marts.{table.name} "
-                    f"where {table.day} >= date '{first}' and {table.day} < date '{after}'",
-                    target / f"{first:%Y-%m}",
-                )
-            )
+            month = f"{table.day} >= date '{first}' and {table.day} < date '{after}'"
+            copies.append((f"{rows} where {month}", target / f"{first:%Y-%m}"))
+    # A month is too little for DuckDB to share out among its threads.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        written = list(pool.map(lambda copy: _copy(connection.cursor(), *copy), copies))
     _catalogue(folder)
     return written
 
@@ -87,9 +86,11 @@ def _months(slices: Slices) -> Iterator[tuple[date, date]]:
 def _catalogue(folder: Path) -> None:
     """Views over the files, in a small database that is replaced when a mart is added."""
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(p.glob("*.parquet")))
+    # Views name whole paths: in a folder that was moved they would show what it was a copy of.
+    wanted = "\n".join([str(folder.resolve()), *names])
     listing = folder / ".tables"
-    known = listing.read_text(encoding="utf-8").split() if listing.is_file() else []
-    if known == names and (folder / CATALOGUE).is_file():
+    known = listing.read_text(encoding="utf-8") if listing.is_file() else ""
+    if known == wanted and (folder / CATALOGUE).is_file():
         return
     unfinished = folder / f".{CATALOGUE}.{os.getpid()}"
     unfinished.unlink(missing_ok=True)
@@ -102,7 +103,7 @@ def _catalogue(folder: Path) -> None:
                 "hive_partitioning = false)"
             )
     unfinished.replace(folder / CATALOGUE)
-    listing.write_text(" ".join(names), encoding="utf-8")
+    listing.write_text(wanted, encoding="utf-8")
 
 
 def _quoted(path: Path) -> str:

@@ -1,9 +1,6 @@
 """Columns of RAW tables and of the file ledger, derived from contracts."""
 
-import polars as pl
-
 from retail_platform.contract import FeedContract
-from retail_platform.gate.rows import dtype_of
 
 RAW_SCHEMA = "raw"
 LEDGER = "file_ledger"
@@ -54,17 +51,4 @@ def raw_columns(contract: FeedContract) -> dict[str, str]:
     return {
         **{c.name: c.sql_type for c in contract.columns},
         **{name: sql_type for name, (sql_type, _) in META_COLUMNS.items()},
-    }
-
-
-def object_schema(contract: FeedContract) -> dict[str, pl.DataType]:
-    """Columns and types of a feed's data objects in the lake."""
-    return {
-        "_country": pl.String(),
-        "_batch_date": pl.Date(),
-        "_file_id": pl.String(),
-        "_source_file": pl.String(),
-        "_row_number": pl.Int64(),
-        "_rescued": pl.String(),
-        **{c.name: dtype_of(c) for c in contract.columns},
     }
