@@ -196,10 +196,13 @@ def with_countries(
         .when(~shared & found.is_not_null() & (found != token))
         .then(pl.lit("row:country_mismatch"))
     )
-    first = pl.when(shared).then(market).otherwise(token).drop_nulls().first().over("_file")
+    country = token
+    if (files["token"] == ALL).any():
+        of_row = pl.when(shared).then(market).otherwise(token)
+        country = pl.coalesce(of_row, of_row.drop_nulls().first().over("_file"))
     return joined.with_columns(
         _problem=pl.coalesce("_problem", wrong),
-        _country=pl.coalesce(pl.when(shared).then(market).otherwise(token), first),
+        _country=country,
         _batch_date=pl.col("day"),
     ).select(frame.columns)
 

@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -93,22 +94,35 @@ class Gate:
         """Judge and commit files, batch by batch.
 
         Args:
-            on_batch: told the number of files done so far, for progress.
+            on_batch: told the number of files judged so far, for progress.
+        """
+        with ThreadPoolExecutor(1) as mover:
+            return self.start(arrivals, mover, on_batch).result()
+
+    def start(
+        self,
+        arrivals: Iterable[Arrival],
+        mover: Executor,
+        on_batch: Callable[[int], None] = lambda files: None,
+    ) -> "Future[GateReport]":
+        """Judge files now and leave their commit to somebody else.
+
+        The processor judges while the disk or the network moves what is judged already.
+
+        Args:
+            mover: commits the batches in the background, one after the other.
         """
         report = GateReport()
+        moved = mover.submit(lambda: report)
         done = 0
         for batch in batches(sorted(arrivals, key=lambda a: (a.file.day, a.file.country, a.name))):
-            report.add(self._take_in_batch(batch))
+            known = self._known_manifests(batch)
+            accepted, rejections = self.judge(batch, known)
+            report.rejections += rejections
+            moved = mover.submit(self._commit, moved, accepted, known)
             done += len(batch)
             on_batch(done)
-        return report
-
-    def _take_in_batch(self, arrivals: Sequence[Arrival]) -> GateReport:
-        known = self._known_manifests(arrivals)
-        accepted, rejections = self.judge(arrivals, known)
-        report = GateReport(rejections=rejections)
-        self._commit(accepted, known, report)
-        return report
+        return moved
 
     def judge(
         self, arrivals: Sequence[Arrival], known: Mapping[Partition, Manifest]
@@ -237,13 +251,21 @@ class Gate:
 
     def _commit(
         self,
+        before: "Future[GateReport]",
         accepted: Sequence[tuple[Arrival, dict[str, FileFacts]]],
         known: Mapping[Partition, Manifest],
-        report: GateReport,
-    ) -> None:
+    ) -> GateReport:
+        """Make judged files count.
+
+        Args:
+            before: the batch before, which may have changed the same partitions; nothing is
+                committed after one that failed.
+        """
+        report = before.result()
         if not accepted:
-            return
+            return report
         feed = self._contract.name
+        known = {**known, **report.manifests}
         self._on_step("history")
         # An original in history is never written again: the inbox may hold other content by now.
         kept = {facts.history for m in known.values() for facts in m.files.values()}
@@ -265,6 +287,7 @@ class Gate:
         self._lake.delete_many([a.object.path for a, _ in unchanged if self._unchanged(a)])
         report.manifests.update(changed)
         report.files += len(unchanged)
+        return report
 
     def _unchanged(self, arrival: Arrival) -> bool:
         now = self._lake.head(arrival.object.path)

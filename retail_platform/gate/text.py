@@ -34,6 +34,9 @@ IN_MEMORY_BYTES = 64 << 20
 CHUNK_CHARACTERS = 24 << 20
 """Text judged at once, in characters: some hundred thousand rows."""
 
+_FEW_LINES = 500
+"""Up to this many lines Python is done before polars has begun."""
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_STEP = 64 << 10
 _PIECE_BYTES = 1 << 20
@@ -164,10 +167,18 @@ class FileText:
         which copes with the rest, takes ten times as long.
         """
         value = rf'(?:[^"{re.escape(delimiter)}]*|"(?:[^"]|"")*")'
-        plain = rf"^{value}(?:{re.escape(delimiter)}{value})*$"
+        plain = re.compile(rf"{value}(?:{re.escape(delimiter)}{value})*")
         for text in self._chunks():
-            quoted = pl.Series([line for line in text.split("\n") if '"' in line], dtype=pl.String)
-            if not (quoted.str.contains(plain) & ~quoted.str.contains(r'^[\s"]*$')).all():
+            if text.count("\n") <= _FEW_LINES:
+                quoted = [line for line in text.split("\n") if '"' in line]
+                alone = all(plain.fullmatch(line) and line.strip('" \t') for line in quoted)
+            else:
+                lines = pl.Series([text]).str.split("\n").explode()
+                lines = lines.filter(lines.str.contains('"', literal=True))
+                alone = (
+                    lines.str.contains(f"^(?:{plain.pattern})$") & ~lines.str.contains(r'^[\s"]*$')
+                ).all()
+            if not alone:
                 return False
         return True
 

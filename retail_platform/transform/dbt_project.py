@@ -150,16 +150,18 @@ class DbtProject:
         Raises:
             DbtFailed: dbt stopped before it reached a test.
         """
-        return self._invoke("test", tests, slices)
+        # Only models ask dbt which relations there are.
+        return self._invoke("test", tests, slices, "--no-populate-cache")
 
     def _invoke(
-        self, command: str, names: Sequence[str], slices: Slices | None
+        self, command: str, names: Sequence[str], slices: Slices | None, *options: str
     ) -> list[NodeResult]:
         if not names:
             return []
         # Writing the manifest again takes as long as a small run, and another process may be
         # reading it.
-        arguments = [command, *self._common_arguments(), "--no-write-json", "--select", *names]
+        arguments = [command, *self._common_arguments(), "--no-write-json", *options]
+        arguments += ["--select", *names]
         if slices:
             arguments += ["--vars", json.dumps(slice_vars(slices))]
         with exported(self._env):
