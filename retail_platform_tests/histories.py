@@ -37,6 +37,7 @@ from retail_platform.settings import Environment, Settings
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import PartitionLoad
+from retail_platform.warehouse.publish import CATALOGUE
 from retail_platform_tests.builders import Row, csv_text, row
 
 FIRST_DAY = date(2025, 1, 1)
@@ -224,6 +225,7 @@ FAULTS = (
     "before models",
     "dbt statement",
     "after models",
+    "publication",
     "batch-day events",
     "business-day events",
 )
@@ -276,6 +278,8 @@ def faults(point: str | None, after: int, strike: Callable[[], None] = fail) -> 
         patch.setattr(DuckDBResource, "open", warehouse)
         build = passing("before models", models.ModelRun.build, "after models")
         patch.setattr(models.ModelRun, "build", build)
+        published = passing("publication", models.ModelRun.publish)
+        patch.setattr(models.ModelRun, "publish", published)
         query = passing("dbt statement", SQLConnectionManager.add_query)
         patch.setattr(SQLConnectionManager, "add_query", query)
         for module, kind in ((batch_day, "batch-day"), (business_day, "business-day")):
@@ -320,6 +324,11 @@ class Installation:
     def warehouse(self) -> Path:
         """The warehouse file."""
         return self.platform.settings.warehouse_path
+
+    @property
+    def published(self) -> Path:
+        """The copy for readers."""
+        return self.platform.settings.published_path
 
     def play(self, steps: Sequence[Step]) -> None:
         """Deliver and visit in the order given."""
@@ -514,6 +523,29 @@ def differences(actual: Path, expected: Path) -> list[str]:
             for label, one, other in (("lacks", *both[::-1]), ("has too much", *both)):
                 rows = connection.execute(f"({one}) except all ({other}) order by all").fetchall()
                 found += [f"{table} {label}: {_shown(names, r)}" for r in rows[:3]]
+    return found
+
+
+def unpublished(published: Path, warehouse: Path) -> list[str]:
+    """Every row of a mart that readers lack, or see although it is there no longer."""
+    found = []
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{published / CATALOGUE}' as published (read_only)")
+        connection.execute(f"attach '{warehouse}' as warehouse (read_only)")
+        marts: dict[str, set[str]] = {"published": set(), "warehouse": set()}
+        for catalog, mart in connection.execute(
+            "select distinct database_name, table_name from duckdb_columns() "
+            "where schema_name = 'marts'"
+        ).fetchall():
+            marts[catalog].add(mart)
+        for mart in sorted(marts["warehouse"]):
+            real = f"from warehouse.marts.{mart}"
+            copy = f"from published.marts.{mart}"
+            if mart not in marts["published"]:  # no run ever asked for it
+                copy = f"{real} limit 0"
+            for label, one, other in (("lacks", real, copy), ("has too much", copy, real)):
+                rows = connection.execute(f"({one}) except all ({other}) order by all").fetchall()
+                found += [f"published {mart} {label}: {r}" for r in rows[:3]]
     return found
 
 

@@ -36,6 +36,7 @@ from retail_platform_tests.histories import (
     rebuilt_from_scratch,
     sales,
     shops,
+    unpublished,
 )
 
 Play = Callable[..., None]
@@ -64,6 +65,7 @@ def play(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Iterat
             rebuilt = rebuilt_from_scratch(scratch, installation.seen, installation.platform, dbt)
             assert actual_raw(installation.warehouse) == expected_raw(installation.seen)
             assert "\n".join(differences(installation.warehouse, rebuilt)) == ""
+            assert "\n".join(unpublished(installation.published, installation.warehouse)) == ""
             if days_to_lose:
                 installation.rebuild_from_lake(days_to_lose)
                 assert "\n".join(differences(installation.warehouse, rebuilt)) == ""

@@ -11,6 +11,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 
@@ -36,6 +37,7 @@ from retail_platform_tests.histories import (
     rebuilt_from_scratch,
     sales,
     small_platform,
+    unpublished,
 )
 
 KNOWN = [
@@ -164,12 +166,20 @@ def test_commands_that_are_interrupted_lose_nothing_and_double_nothing(
     home = tmp_path / "home"
     shutil.copytree(loaded_home, home)
     # What Ctrl-C sends, and what a service manager sends. Both come again and again.
-    assert command(home, dbt_work_dir, "batch-day events", by=signal.SIGINT) != 0
-    assert_nothing_is_half_done(home)
-    assert command(home, dbt_work_dir, "load commit", by=signal.SIGTERM) != 0
-    assert_nothing_is_half_done(home)
+    for point, by in (("batch-day events", signal.SIGINT), ("load commit", signal.SIGTERM)):
+        before = statuses(home, dbt_work_dir)
+        assert command(home, dbt_work_dir, point, by=by) != 0
+        assert_nothing_is_half_done(home)
+        ended = statuses(home, dbt_work_dir)[len(before) :]
+        assert [status.name for status in ended].index("FAILURE") == len(ended) - 1, "it went on"
     assert command(home, dbt_work_dir) == 0
     assert_ends_like(undisturbed, home)
+
+
+def statuses(home: Path, dbt_work_dir: Path) -> list[dg.DagsterRunStatus]:
+    """How the runs of an installation ended, the oldest first."""
+    with open_instance(small_platform(home, dbt_work_dir).settings) as instance:
+        return [run.status for run in reversed(instance.get_runs())]
 
 
 def assert_ends_like(undisturbed: Path, home: Path) -> None:
@@ -177,6 +187,7 @@ def assert_ends_like(undisturbed: Path, home: Path) -> None:
     assert actual_raw(home / "warehouse.duckdb") == expected_raw([*KNOWN, *NEW])
     assert_ledger_adds_up(home / "warehouse.duckdb")
     assert "\n".join(differences(home / "warehouse.duckdb", undisturbed)) == ""
+    assert "\n".join(unpublished(home / "published", home / "warehouse.duckdb")) == ""
 
 
 def assert_nothing_is_half_done(home: Path) -> None:

@@ -203,6 +203,10 @@ class ForegroundRunner:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
+        if any(_was_interrupted(event) for event in result.all_events):
+            # Dagster turns the signal into a failed run; whoever sent it meant the whole command.
+            self._say(f"{partitions}: interrupted")
+            raise KeyboardInterrupt
         failed = tuple(
             evaluation.asset_check_key.to_user_string()
             for evaluation in self._evaluations(result.run_id)
@@ -282,6 +286,14 @@ class ForegroundRunner:
         }
         for request in range_requests(failed, self._graph, self._platform.run_order):
             outcome.runs.append(self.execute(request))
+
+
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    return (
+        event.event_type is dg.DagsterEventType.RUN_FAILURE
+        and event.job_failure_data.failure_reason is not None
+        and event.job_failure_data.failure_reason.name == "UNEXPECTED_TERMINATION"
+    )
 
 
 def _alive(pid: int) -> bool:
