@@ -67,6 +67,7 @@ def run_python(
         }
         # An installation has its bytecode compiled; compiling it doubles the time of a start.
         variables.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.sync()  # what the run before has left to be written is not this one's
         with log_file.open("wb") as log:
             began = time.monotonic()
             variables["BENCHMARK_SPAWNED_AT"] = repr(time.time())
