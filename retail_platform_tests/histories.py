@@ -225,8 +225,9 @@ FAULTS = (
     "before models",
     "dbt statement",
     "after models",
-    "publication",
+    "batch-day publication",
     "batch-day events",
+    "business-day publication",
     "business-day events",
 )
 """Points of a run, in about the order in which it passes them."""
@@ -278,12 +279,12 @@ def faults(point: str | None, after: int, strike: Callable[[], None] = fail) -> 
         patch.setattr(DuckDBResource, "open", warehouse)
         build = passing("before models", models.ModelRun.build, "after models")
         patch.setattr(models.ModelRun, "build", build)
-        published = passing("publication", models.ModelRun.publish)
-        patch.setattr(models.ModelRun, "publish", published)
         query = passing("dbt statement", SQLConnectionManager.add_query)
         patch.setattr(SQLConnectionManager, "add_query", query)
         for module, kind in ((batch_day, "batch-day"), (business_day, "business-day")):
             patch.setattr(module, "record_materializations", passing(f"{kind} events", recorded))
+            publish = passing(f"{kind} publication", models.ModelRun.publish)
+            patch.setattr(module, "ModelRun", type("Run", (models.ModelRun,), {"publish": publish}))
         yield
 
 

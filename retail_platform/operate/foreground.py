@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -21,6 +22,7 @@ from retail_platform.countries import ALL
 from retail_platform.definitions import Platform
 from retail_platform.lake.inbox import Rejection
 from retail_platform.lake.store import Lake
+from retail_platform.operate.recovery import Recovery
 from retail_platform.partitions import Partition
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.unloaded import unloaded_partitions
@@ -98,6 +100,9 @@ class ForegroundRunner:
         self._instance = instance
         self._lake = lake
         self._say = on_progress
+        self._warehouse = DuckDBWarehouse(platform.settings.warehouse_path)
+        note = platform.settings.dagster_home / "all_done.json"
+        self._recovery = Recovery(instance, self._warehouse, note)
         self._cursor: str | None = None
         definitions = platform.definitions
         self._job = definitions.resolve_implicit_global_asset_job_def()
@@ -114,8 +119,17 @@ class ForegroundRunner:
             once: stop after one look, as a sensor does between two ticks.
         """
         outcome = Outcome()
+        began = datetime.now(UTC)
         outcome.runs += [self.execute(request) for request in first]
         self._recover(outcome)
+        self._work(outcome, once=once)
+        if not once and not outcome.failed_runs:
+            self._recovery.all_done(began)
+        outcome.rejections = list(self._platform.desk.look(self._lake).rejections)
+        return outcome
+
+    def _work(self, outcome: Outcome, *, once: bool) -> None:
+        """Look and execute until there is nothing to do, or once."""
         repeats: Counter[str] = Counter()
         tried: set[str] = set()
         while True:
@@ -136,8 +150,7 @@ class ForegroundRunner:
                 )
             if not requests:
                 if not plan.settling:
-                    outcome.rejections = list(self._platform.desk.look(self._lake).rejections)
-                    return outcome
+                    return
                 time.sleep(0.2)
                 continue
             for request in requests:
@@ -150,8 +163,7 @@ class ForegroundRunner:
                     )
                 outcome.runs.append(self.execute(request))
             if once:
-                outcome.rejections = list(self._platform.desk.look(self._lake).rejections)
-                return outcome
+                return
 
     def backfill(
         self, assets: Collection[dg.AssetKey], partitions: Iterable[Partition]
@@ -266,11 +278,9 @@ class ForegroundRunner:
                         )
                     )
                 )
-        unloaded = unloaded_partitions(
-            self._lake,
-            DuckDBWarehouse(self._platform.settings.warehouse_path),
-            self._platform.contracts,
-        )
+        if self._recovery.nothing_undone():
+            return
+        unloaded = unloaded_partitions(self._lake, self._warehouse, self._platform.contracts)
         for request in self._platform.desk.catch_up_requests(unloaded, "unloaded"):
             self._say("Files that an earlier run took in and did not load")
             outcome.runs.append(self.execute(request))

@@ -285,6 +285,11 @@ class DuckDBWarehouse:
             found[Partition(country, day)].add((file_id, delivered_at, state, schema_version))
         return {partition: frozenset(entries) for partition, entries in found.items()}
 
+    def files_loaded(self) -> int:
+        """How many files the ledger lists."""
+        ((count,),) = self._own(f"select count(*) from {RAW_SCHEMA}.{LEDGER}", []) or [(0,)]
+        return int(count)
+
     def _own(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Rows of a table of our own; none before anything was loaded."""
         if not self.path.exists():

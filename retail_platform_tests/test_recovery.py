@@ -1,0 +1,70 @@
+"""A command looks for what earlier runs left undone only when there can be something."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retail_platform.operate import foreground
+from retail_platform.transform.dbt_project import DbtProject
+from retail_platform_tests.histories import Installation, Visit, actual_raw, expected_raw, sales
+
+FR1 = sales("FR", 1, [(1, 1, 1)], 1)
+FR2 = sales("FR", 2, [(2, 1, 1)], 2)
+
+
+@pytest.fixture
+def installation(
+    tmp_path: Path, dbt_work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
+    monkeypatch.setattr(DbtProject, "test", lambda *_: [])
+    with Installation.new(tmp_path / "home", dbt_work_dir) as created:
+        created.play([FR1, Visit()])
+        yield created
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one with every look at all of history."""
+    found: list[str] = []
+    look = foreground.unloaded_partitions
+    monkeypatch.setattr(
+        foreground, "unloaded_partitions", lambda *a: (found.append("looked"), look(*a))[1]
+    )
+    return found
+
+
+def test_after_a_command_that_left_nothing_undone_history_is_not_looked_at(
+    installation: Installation, looks: list[str]
+) -> None:
+    installation.play([FR2, Visit()])
+    assert looks == []
+    assert actual_raw(installation.warehouse) == expected_raw([FR1, FR2])
+
+
+def test_a_run_that_failed_is_looked_for_until_it_is_repeated(
+    installation: Installation, looks: list[str]
+) -> None:
+    installation.play([FR2, Visit("load commit"), Visit()])
+    assert actual_raw(installation.warehouse) == expected_raw([FR1, FR2])
+    assert looks == ["looked"]
+    installation.visit()
+    assert looks == ["looked"]
+
+
+def test_a_lost_warehouse_is_noticed_and_built_again(
+    installation: Installation, looks: list[str]
+) -> None:
+    installation.warehouse.unlink()
+    installation.visit()
+    assert looks == ["looked"]
+    assert actual_raw(installation.warehouse) == expected_raw([FR1])
+
+
+def test_an_unreadable_note_counts_for_nothing(
+    installation: Installation, looks: list[str]
+) -> None:
+    note = installation.platform.settings.dagster_home / "all_done.json"
+    note.write_text("{", encoding="utf-8")
+    installation.visit()
+    assert looks == ["looked"]
