@@ -143,6 +143,11 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     Visit("gate quarantine", after=2),
     # Taken in while the days it touches are built without it.
     Visit(meanwhile=sales("CN", 3, [(1, 5, 9)], 21, "_b")),
+    # Built and not published, with nothing coming after it that would publish the same again.
+    members("FR", 8, {1: "Metz"}, 22),
+    Visit("batch-day publication"),
+    sales("FR", 11, [(11, 1, 1)], 23),
+    Visit("business-day publication"),
 ]
 
 
