@@ -56,7 +56,7 @@ def test_a_name_gives_feed_country_and_day(name: str, expected: tuple[str, str])
     [
         ("transactions_FR_20250101", "unknown_name", "deliver it again"),
         ("transactions_FR_250101.csv", "unknown_name", "transactions_FR_20250111.csv"),
-        ("transactions_FR_20250101.csv.zip", "unknown_name", "Rename"),
+        ("transactions_FR_20250101.csv.bz2", "unknown_name", "Rename"),
         ("transactions_FR_20250101.csv\n", "unknown_name", "Rename"),
         ("transactions_FR_20250101_.csv", "unknown_name", "Rename"),
         ("20250101.csv", "unknown_name", "Rename"),
