@@ -11,16 +11,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
-from retail_platform.contract import FeedContract
+from retail_platform.contract import FeedContract, Format
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import FileRejected
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
-from retail_platform.gate.layout import Layout, recognise
+from retail_platform.gate.json_frames import JsonPiece, json_frame
+from retail_platform.gate.json_records import read_records
+from retail_platform.gate.layout import Layout, recognise, unexpected_columns
 from retail_platform.gate.rows import RowJudge
-from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch
+from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch, with_last
 from retail_platform.lake.inbox import Arrival, Rejection
 from retail_platform.lake.manifest import (
     FileFacts,
@@ -364,6 +367,7 @@ class _Batch:
         self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
             list
         )
+        self._waiting_records: list[JsonPiece] = []
         self._waiting_characters = 0
         self._good: list[pl.DataFrame] = []
         self._bad: list[pl.DataFrame] = []
@@ -374,21 +378,41 @@ class _Batch:
         Raises:
             FileRejected: the file cannot be read to its end.
         """
-        layout = recognise(text.head(20), self._contract)
-        facts = {
-            **layout.describe(),
-            "encoding": text.encoding,
-            "compression": text.compression,
-        }
+        written = {"encoding": text.encoding, "compression": text.compression}
         number = len(self._files)
-        self._files.append(_File(arrival, file_id, text.checksum, facts))
+        if self._contract.ingestion.format is Format.JSON:
+            self._files.append(
+                _File(arrival, file_id, text.checksum, {"format": "json", **written})
+            )
+            read = self._read_json
+        else:
+            layout = recognise(text.head(20), self._contract)
+            facts = {**layout.describe(), **written}
+            self._files.append(_File(arrival, file_id, text.checksum, facts))
+            read = partial(self._read_csv, layout)
         try:
-            for rows in text.rows(layout.delimiter):
-                if rows.first == 1 and not rows.last:
-                    self._files[number].seen_lines = []
-                self._wait(Piece(number, rows), layout)
+            read(number, text)
         except FileRejected as error:
             self._broken[number] = error
+
+    def _read_csv(self, layout: Layout, number: int, text: FileText) -> None:
+        for rows in text.rows(layout.delimiter):
+            if rows.first == 1 and not rows.last:
+                self._files[number].seen_lines = []
+            size = len(rows.text) + sum(len(line) for line, _ in rows.records or [])
+            header = layout.header if layout.header is not None else None
+            self._waiting[layout.delimiter, layout.fields, header].append(Piece(number, rows))
+            self._waited(size)
+
+    def _read_json(self, number: int, text: FileText) -> None:
+        first = 1
+        pieces = read_records(text.pieces(), self._contract.ingestion.record_path)
+        for records, last in with_last(pieces):
+            if first == 1 and not last:
+                self._files[number].seen_lines = []
+            self._waiting_records.append(JsonPiece(number, records, first))
+            first += len(records)
+            self._waited(sum(map(len, records)))
 
     def finish(self) -> tuple[_Judged, list[tuple[Arrival, FileRejected]]]:
         """Judge what still waits; decide which files hold too many bad rows."""
@@ -418,12 +442,8 @@ class _Batch:
         bad = _objects(self._bad, broken, ids, ["_reasons", "_line"])
         return _Judged(kept, good, bad), refused
 
-    def _wait(self, piece: Piece, layout: Layout) -> None:
-        header = layout.header if layout.header is not None else None
-        self._waiting[layout.delimiter, layout.fields, header].append(piece)
-        self._waiting_characters += len(piece.rows.text) + sum(
-            len(line) for line, _ in piece.rows.records or []
-        )
+    def _waited(self, characters: int) -> None:
+        self._waiting_characters += characters
         if self._waiting_characters >= CHUNK_CHARACTERS:
             self._judge_waiting()
 
@@ -433,6 +453,14 @@ class _Batch:
             if not frame.is_empty():
                 self._judge_frame(frame)
         self._waiting.clear()
+        if any(piece.records for piece in self._waiting_records):
+            frame, strangers = json_frame(self._waiting_records, self._contract)
+            for number, keys in strangers.items():
+                self._broken.setdefault(
+                    number, unexpected_columns("Records have", keys, self._contract)
+                )
+            self._judge_frame(frame)
+        self._waiting_records = []
         self._waiting_characters = 0
 
     def _judge_frame(self, frame: pl.DataFrame) -> None:

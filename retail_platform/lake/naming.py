@@ -15,7 +15,7 @@ from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import FileRejected
 from retail_platform.partitions import Scope
 
-EXPECTED = "<feed>_<CC>_<YYYYMMDD>[_<part>].csv|json|ndjson|jsonl[.gz|zip|zst]"
+EXPECTED = "<feed>_<CC>_<YYYYMMDD>[_<part>].csv[.gz] (or .json, .ndjson, .jsonl; .zip, .zst)"
 _NAME = re.compile(
     r"(?P<head>.+?)_(?P<day>[0-9]{8})(?:_(?P<part>[^.]+))?"
     r"\.(?:csv|json|ndjson|jsonl)(?:\.(?:gz|zip|zst))?",
@@ -160,7 +160,7 @@ def _day(base: str, digits: str, first_day: date, today: date) -> date:
     except ValueError as exc:
         raise FileRejected(
             "impossible_date",
-            f"{base!r} carries {digits!r}, which is no calendar day.",
+            f"{base!r} carries {digits}, which is no calendar day.",
             "Correct the date in the name (YYYYMMDD) and deliver the file again.",
         ) from exc
     if day > today + timedelta(days=1):
