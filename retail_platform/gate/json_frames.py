@@ -201,23 +201,27 @@ class _Found:
         seen = frame["key"].unique(maintain_order=True).to_list()
         exact = frozenset(k for step in steps.values() for k in step.spelled)
         meant = {k: name for name, step in steps.items() for k in step.keys(seen, exact)}
-        frame = frame.with_columns(
-            step=pl.col("key").replace_strict(meant, default=None, return_dtype=pl.String)
+        # All keys that mean a step are parted in one go, under its name.
+        named = frame.with_columns(
+            pl.col("key").replace_strict(meant, default=None, return_dtype=pl.Enum(list(steps)))
         )
-        unknown = frame.filter(pl.col("step").is_null()).select("row", "key", "value")
+        parts = {name: part for (name,), part in named.partition_by("key", as_dict=True).items()}
+        unknown = frame.filter(named["key"].is_null()) if None in parts else frame.clear()
         twice = unknown.filter(~pl.struct("row", "key").is_first_distinct())
         self._note(twice["row"].to_numpy(), "row:duplicate_key")
         kept = [unknown]
         for name, step in steps.items():
-            mine = frame.filter(pl.col("step") == name)
+            mine = parts.get(name)
+            if mine is None:
+                continue
             repeated = mine["row"] == mine["row"].shift()  # a record's keys are together
             if repeated.any():
                 self._note(mine.filter(repeated)["row"].to_numpy(), "row:duplicate_key")
                 mine = mine.unique("row", keep="first", maintain_order=True)
             for column in step.columns:
                 self._fill(column, mine["row"], self._text(mine))
-            if step.below and not mine.is_empty():
-                kept.append(self._below(mine, step))
+            if step.below:
+                kept.append(self._below(mine.with_columns(key=pl.lit(name)), step))
         return unknown, _objects(pl.concat(kept), self._count)
 
     def _below(self, mine: pl.DataFrame, step: _Step) -> pl.DataFrame:
@@ -253,27 +257,35 @@ class _Found:
                 self._below(mine.with_columns(key=pl.lit(key)), below)
 
     def _fill(self, column: str, rows: pl.Series, values: pl.Series) -> None:
+        if len(rows) == self._count:  # rows ascend, so each is there
+            self.columns[column] = values
+            return
         before = self.columns.get(column, pl.Series([None] * self._count, dtype=pl.String))
         self.columns[column] = before.scatter(rows, values)
 
     def _text(self, found: pl.DataFrame) -> pl.Series:
         """Values as text columns hold them: strings without quotes, anything else as written."""
         value = found["value"]
-        start = value.str.slice(0, 1)
-        strings, nested = start == '"', start.is_in(["{", "["])
+        strings = value.str.starts_with('"')
+        if strings.all():
+            return self._meant(value, found["row"])
+        nested = value.str.contains(r"^[{\[]")
+        text = value.set(value == "null", None)
         if strings.any():
-            meant = unescaped(value.filter(strings).str.slice(1).str.head(-1))
-            self._note(
-                found.filter(strings)["row"]
-                .filter(meant.str.contains("\0", literal=True))
-                .to_numpy(),
-                "row:nul_byte",
-            )
-            meant = meant.str.strip_chars()
-            value = value.scatter(strings.arg_true(), meant.set(meant == "", None))
+            meant = self._meant(value.filter(strings), found["row"].filter(strings))
+            text = text.scatter(strings.arg_true(), meant)
         if nested.any():
-            value = value.scatter(nested.arg_true(), compact(value.filter(nested)))
-        return value.set(found["value"] == "null", None)
+            text = text.scatter(nested.arg_true(), compact(value.filter(nested)))
+        return text
+
+    def _meant(self, strings: pl.Series, rows: pl.Series) -> pl.Series:
+        """What strings say; a blank one says nothing, as in CSV."""
+        meant = unescaped(strings.str.strip_prefix('"').str.strip_suffix('"'))
+        nul = meant.str.contains("\0", literal=True)
+        if nul.any():
+            self._note(rows.filter(nul).to_numpy(), "row:nul_byte")
+        meant = meant.str.strip_chars()
+        return meant.set(meant == "", None)
 
     def _note(self, rows: np.ndarray, problem: str) -> None:
         for row in rows.tolist():

@@ -24,6 +24,8 @@ _OBJECT, _ARRAY, _COLON, _COMMA = ord("{"), ord("["), ord(":"), ord(",")
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _MARK = np.zeros(256, np.bool_)
 _MARK[list(b"{}[]:,")] = True
+_SPACE = np.zeros(256, np.bool_)
+_SPACE[list(b" \t\r\n")] = True
 _STEP = np.zeros(256, np.int8)
 _STEP[list(b"{[")] = 1
 _STEP[list(b"}]")] = -1
@@ -167,17 +169,16 @@ def members(objects: bytes) -> tuple[pl.DataFrame, np.ndarray]:
     mark = np.flatnonzero((found.depth == 0) | ((found.depth == 1) & (_STEP[found.kind] == 0)))
     position, kind = found.position[mark], found.kind[mark]
     colon = np.flatnonzero(kind == _COLON)
-    row = np.cumsum(kind == _OBJECT)[colon] - 1
-    keys = _slices(objects, position[colon - 1] + 1, position[colon])
-    keys = keys.str.strip_chars(" \t\r\n").str.slice(1)
+    row = np.cumsum(kind == _OBJECT, dtype=np.uint32)[colon] - 1
+    start, end = _trimmed(objects, position[colon - 1] + 1, position[colon])
     frame = pl.DataFrame(
         {
             "row": pl.Series(row, dtype=pl.UInt32),
-            "key": unescaped(keys.str.head(-1)),
-            "value": _slices(objects, position[colon] + 1, position[colon + 1]),
+            "key": unescaped(_slices(objects, start + 1, end - 1)),
+            "value": _slices(objects, *_trimmed(objects, position[colon] + 1, position[colon + 1])),
         }
     )
-    return frame.with_columns(pl.col("value").str.strip_chars(" \t\r\n")), deepest
+    return frame, deepest
 
 
 def elements(arrays: bytes) -> pl.DataFrame:
@@ -196,11 +197,26 @@ def elements(arrays: bytes) -> pl.DataFrame:
     frame = pl.DataFrame(
         {
             "row": pl.Series(np.cumsum(_STEP[kind] == 1)[before] - 1, dtype=pl.UInt32),
-            "value": _slices(arrays, position[before] + 1, position[before + 1]),
+            "value": _slices(arrays, *_trimmed(arrays, position[before] + 1, position[before + 1])),
         }
-    ).with_columns(pl.col("value").str.strip_chars(" \t\r\n"))
+    )
     # An empty array has one element that is not there.
     return frame.filter((pl.col("value") != "") | (pl.len().over("row") > 1))
+
+
+def _trimmed(text: bytes, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parts of some text without the white space around them."""
+    octets = np.frombuffer(text, np.uint8)
+    start, end = start.copy(), end.copy()
+    left = np.flatnonzero(_SPACE[octets[start]] & (start < end))
+    while left.size:
+        start[left] += 1
+        left = left[_SPACE[octets[start[left]]] & (start[left] < end[left])]
+    right = np.flatnonzero(_SPACE[octets[end - 1]] & (start < end))
+    while right.size:
+        end[right] -= 1
+        right = right[_SPACE[octets[end[right] - 1]] & (start[right] < end[right])]
+    return start, end
 
 
 def _slices(text: bytes, start: np.ndarray, end: np.ndarray) -> pl.Series:
