@@ -44,6 +44,10 @@ def read(name: str) -> FileName:
         ("fx_rates_20250101.csv", ("fx_rates", ALL)),
         ("fx_rates_ALL_20250101_2.csv", ("fx_rates", ALL)),
         ("stores_ALL_20250101.csv", ("stores", ALL)),
+        ("transactions_FR_20250101.json", ("transactions", "FR")),
+        ("transactions_FR_20250101_2.ndjson.gz", ("transactions", "FR")),
+        ("transactions_FR_20250101.jsonl.zst", ("transactions", "FR")),
+        ("transactions_FR_20250101.csv.zip", ("transactions", "FR")),
         ("stores_20250101.csv", ("stores", ALL)),
     ],
 )

@@ -52,13 +52,19 @@ def decompress(pieces: Iterator[bytes], out: IO[bytes]) -> str:
         _gunzip(whole, out)
         return "gzip"
     if first.startswith(_ZIP):
-        out.writelines(_unzipped(whole))
+        _write(_unzipped(whole), out)
         return "zip"
     if first.startswith(_ZSTD):
-        out.writelines(_unzstd(whole))
+        _write(_unzstd(whole), out)
         return "zstd"
-    out.writelines(whole)
+    _write(whole, out)
     return "none"
+
+
+def _write(pieces: Iterator[bytes], out: IO[bytes]) -> None:
+    # A spooled file looks at its size after each call only; `writelines` would be one.
+    for piece in pieces:
+        out.write(piece)
 
 
 def compress(content: bytes, name: str) -> bytes:
@@ -127,7 +133,7 @@ def _gunzip(pieces: Iterator[bytes], out: IO[bytes]) -> None:
 def _unzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
     # The directory of an archive is at its end.
     with tempfile.SpooledTemporaryFile(max_size=_PACKED_IN_MEMORY) as packed:
-        packed.writelines(pieces)
+        _write(pieces, packed)
         packed.seek(0)
         try:
             with zipfile.ZipFile(packed) as archive:
@@ -181,7 +187,7 @@ def _unzstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
     written = 0
     with tempfile.SpooledTemporaryFile(max_size=_PACKED_IN_MEMORY) as packed:
-        packed.writelines(pieces)
+        _write(pieces, packed)
         packed.seek(0)
         try:
             with pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd") as content:
