@@ -32,10 +32,18 @@ class Drift(StrEnum):
     RESCUE = "rescue"
 
 
+class Format(StrEnum):
+    """How the files of a feed are written."""
+
+    CSV = "csv"
+    JSON = "json"
+
+
 class Kind(StrEnum):
     """Column types the platform moves from file to warehouse."""
 
     TEXT = "text"
+    BOOLEAN = "boolean"
     INTEGER = "integer"
     DECIMAL = "decimal"
     DOUBLE = "double"
@@ -49,12 +57,15 @@ class ColumnIngestion(BaseModel):
     Attributes:
         formats: strptime patterns tried in order, for dates and timestamps.
         strip: characters removed from both ends before reading a number, e.g. ``$``.
+        path: where the value is inside a JSON record: keys parted by dots, a number counts the
+            elements of an array from 0; default is the column's header or name as one key.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     formats: tuple[str, ...] = ()
     strip: str = ""
+    path: str | None = Field(default=None, pattern=r"^[^.]+(\.[^.]+)*$")
 
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -89,6 +100,13 @@ class FeedIngestion(BaseModel):
 
     Attributes:
         scope: `country`, or `global` for reference data that belongs to no country.
+        format: `csv` or `json`; one document, an array, documents after each other and pages are
+            told apart by the gate.
+        record_path: keys that lead from a JSON document to its records (pages with an envelope);
+            default: a document is a record, an array many.
+        file_name: regular expression of whole names below the inbox that are not the platform's
+            own, with a group `day` (YYYYMMDD, also parted by - or /) or the groups `year`, `month`
+            and `day`, and perhaps `country`.
         drift: columns the contract does not know: `freeze` rejects the file, `rescue` keeps them.
         business_date: column that says when it happened; rows later than the batch day are bad.
         country_column: column that tells the country of a row; such files may hold many countries.
@@ -103,6 +121,9 @@ class FeedIngestion(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scope: Scope = Scope.COUNTRY
+    format: Format = Format.CSV
+    record_path: tuple[str, ...] = ()
+    file_name: str | None = None
     drift: Drift = Drift.FREEZE
     business_date: str | None = None
     country_column: str | None = None
@@ -126,6 +147,20 @@ class FeedIngestion(BaseModel):
             raise ValueError(f"country_pattern is no regular expression: {exc}") from exc
         return value
 
+    @field_validator("file_name")
+    @classmethod
+    def _names_a_day(cls, value: str | None) -> str | None:
+        try:
+            groups = re.compile(value).groupindex.keys() if value is not None else {"day"}
+        except re.error as exc:
+            raise ValueError(f"file_name is no regular expression: {exc}") from exc
+        if not ({"day"} == groups - {"country"} or {"year", "month", "day"} <= groups):
+            raise ValueError(
+                "file_name needs a group (?P<day>...), or the three groups year, month and day; "
+                f"it has {', '.join(groups) or 'none'}"
+            )
+        return value
+
 
 @dataclass(frozen=True)
 class Column:
@@ -137,6 +172,7 @@ class Column:
         sql_type: type of the column in RAW.
         precision, scale: of a decimal, else zero.
         classification: ``public``, ``internal`` or ``pii``.
+        path: steps from a JSON record to the value; empty when the column's names are its key.
     """
 
     name: str
@@ -156,6 +192,7 @@ class Column:
     strip: str
     classification: str
     description: str
+    path: tuple[str, ...] = ()
 
     @cached_property
     def header_words(self) -> frozenset[str]:
@@ -304,6 +341,7 @@ def _column(prop: SchemaProperty) -> Column:
         strip=ingestion.strip,
         classification=prop.classification or "internal",
         description=prop.description or "",
+        path=tuple(ingestion.path.split(".")) if ingestion.path else (),
     )
 
 
@@ -314,6 +352,7 @@ _DEFAULT_FORMATS = {
 _DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)$")
 _KINDS = {
     "varchar": Kind.TEXT,
+    "boolean": Kind.BOOLEAN,
     "integer": Kind.INTEGER,
     "bigint": Kind.INTEGER,
     "double": Kind.DOUBLE,
@@ -422,6 +461,8 @@ def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
     if (rules.country_pattern or rules.country_ranges) and not rules.country_column:
         yield "country_pattern and country_ranges need a country_column"
     yield from _pattern_problems("country_pattern", rules.country_pattern)
+    if rules.format is not Format.JSON:
+        yield from _of_json_only(contract)
     taken: dict[int, str] = {}
     for block, country in rules.country_ranges.items():
         first, last = _block(block)
@@ -435,6 +476,12 @@ def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
         codecs.lookup(rules.fallback_encoding)
     except LookupError:
         yield f"fallback_encoding {rules.fallback_encoding!r} is unknown"
+
+
+def _of_json_only(contract: FeedContract) -> Iterator[str]:
+    if contract.ingestion.record_path:
+        yield "record_path works on format: json only"
+    yield from (f"{c.name}: path works on format: json only" for c in contract.columns if c.path)
 
 
 _NOT_IN_POLARS = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9]")

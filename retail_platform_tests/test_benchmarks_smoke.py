@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retail_platform_tests.benchmarks import backlog, bookkeeping, late_file
+from retail_platform_tests.benchmarks import backlog, bookkeeping, gate_throughput, late_file
 from retail_platform_tests.benchmarks.answers import WrongAnswer, check_answers
 from retail_platform_tests.benchmarks.stopwatch import Stopwatch
 
@@ -45,6 +45,13 @@ def test_a_late_file_reaches_the_marts_on_short_and_long_history(tmp_path: Path)
     report = json.loads((tmp_path / "late_file.json").read_text())
     assert [run["name"] for run in report["runs"]] == ["1x", "2x"]
     assert all(s["dagster_runs"] for run in report["runs"] for s in run["facts"]["samples"])
+
+
+def test_csv_and_json_go_through_the_gate_and_through_polars(tmp_path: Path) -> None:
+    gate_throughput.main(["--megabytes", "1", "--rounds", "1", "--work", str(tmp_path)])
+    summary = json.loads((tmp_path / "gate_throughput.json").read_text())["summary"]
+    assert set(summary) == set(gate_throughput.CONTESTANTS)
+    assert all(found["rows"] > 0 for found in summary.values())
 
 
 def test_a_wrong_answer_has_no_time() -> None:

@@ -44,6 +44,10 @@ def read(name: str) -> FileName:
         ("fx_rates_20250101.csv", ("fx_rates", ALL)),
         ("fx_rates_ALL_20250101_2.csv", ("fx_rates", ALL)),
         ("stores_ALL_20250101.csv", ("stores", ALL)),
+        ("transactions_FR_20250101.json", ("transactions", "FR")),
+        ("transactions_FR_20250101_2.ndjson.gz", ("transactions", "FR")),
+        ("transactions_FR_20250101.jsonl.zst", ("transactions", "FR")),
+        ("transactions_FR_20250101.csv.zip", ("transactions", "FR")),
         ("stores_20250101.csv", ("stores", ALL)),
     ],
 )
@@ -56,7 +60,7 @@ def test_a_name_gives_feed_country_and_day(name: str, expected: tuple[str, str])
     [
         ("transactions_FR_20250101", "unknown_name", "deliver it again"),
         ("transactions_FR_250101.csv", "unknown_name", "transactions_FR_20250111.csv"),
-        ("transactions_FR_20250101.csv.zip", "unknown_name", "Rename"),
+        ("transactions_FR_20250101.csv.bz2", "unknown_name", "Rename"),
         ("transactions_FR_20250101.csv\n", "unknown_name", "Rename"),
         ("transactions_FR_20250101_.csv", "unknown_name", "Rename"),
         ("20250101.csv", "unknown_name", "Rename"),

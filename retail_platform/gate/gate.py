@@ -11,16 +11,20 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
-from retail_platform.contract import FeedContract
+from retail_platform.contract import FeedContract, Format
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import FileRejected
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
-from retail_platform.gate.layout import Layout, recognise
+from retail_platform.gate.json_frames import JsonPiece, json_frame
+from retail_platform.gate.json_records import read_records
+from retail_platform.gate.layout import Layout, recognise, unexpected_columns
+from retail_platform.gate.pile import Pile, SeenLines
 from retail_platform.gate.rows import RowJudge
-from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch
+from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch, with_last
 from retail_platform.lake.inbox import Arrival, Rejection
 from retail_platform.lake.manifest import (
     FileFacts,
@@ -235,7 +239,7 @@ class Gate:
         return accepted
 
     def _put_parquet(
-        self, frames: Sequence[pl.DataFrame], path_of: Callable[[str], str]
+        self, frames: Iterable[pl.DataFrame], path_of: Callable[[str], str]
     ) -> tuple[str, ...]:
         paths = []
         for frame in frames:
@@ -331,7 +335,7 @@ class _File:
     layout: Mapping[str, str]
     counts: defaultdict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
     first_bad_row: int | None = None
-    seen_lines: list[pl.Series] | None = None
+    seen_lines: SeenLines | None = None
 
     @property
     def total(self) -> _Counts:
@@ -348,8 +352,8 @@ class _File:
 @dataclass(frozen=True)
 class _Judged:
     files: list[_File]
-    good: list[pl.DataFrame]
-    bad: list[pl.DataFrame]
+    good: Iterator[pl.DataFrame]
+    bad: Iterator[pl.DataFrame]
 
 
 class _Batch:
@@ -364,9 +368,10 @@ class _Batch:
         self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
             list
         )
+        self._waiting_records: list[JsonPiece] = []
         self._waiting_characters = 0
-        self._good: list[pl.DataFrame] = []
-        self._bad: list[pl.DataFrame] = []
+        self._good = Pile()
+        self._bad = Pile()
 
     def add(self, arrival: Arrival, file_id: str, text: FileText) -> None:
         """Read one file; frames are judged as soon as enough rows wait.
@@ -374,21 +379,41 @@ class _Batch:
         Raises:
             FileRejected: the file cannot be read to its end.
         """
-        layout = recognise(text.head(20), self._contract)
-        facts = {
-            **layout.describe(),
-            "encoding": text.encoding,
-            "compression": text.compression,
-        }
+        written = {"encoding": text.encoding, "compression": text.compression}
         number = len(self._files)
-        self._files.append(_File(arrival, file_id, text.checksum, facts))
+        if self._contract.ingestion.format is Format.JSON:
+            self._files.append(
+                _File(arrival, file_id, text.checksum, {"format": "json", **written})
+            )
+            read = self._read_json
+        else:
+            layout = recognise(text.head(20), self._contract)
+            facts = {**layout.describe(), **written}
+            self._files.append(_File(arrival, file_id, text.checksum, facts))
+            read = partial(self._read_csv, layout)
         try:
-            for rows in text.rows(layout.delimiter):
-                if rows.first == 1 and not rows.last:
-                    self._files[number].seen_lines = []
-                self._wait(Piece(number, rows), layout)
+            read(number, text)
         except FileRejected as error:
             self._broken[number] = error
+
+    def _read_csv(self, layout: Layout, number: int, text: FileText) -> None:
+        for rows in text.rows(layout.delimiter):
+            if rows.first == 1 and not rows.last:
+                self._files[number].seen_lines = SeenLines()
+            size = len(rows.text) + sum(len(line) for line, _ in rows.records or [])
+            header = layout.header if layout.header is not None else None
+            self._waiting[layout.delimiter, layout.fields, header].append(Piece(number, rows))
+            self._waited(size)
+
+    def _read_json(self, number: int, text: FileText) -> None:
+        first = 1
+        pieces = read_records(text.pieces(), self._contract.ingestion.record_path)
+        for records, last in with_last(pieces):
+            if first == 1 and not last:
+                self._files[number].seen_lines = SeenLines()
+            self._waiting_records.append(JsonPiece(number, records, first))
+            first += len(records)
+            self._waited(sum(map(len, records)))
 
     def finish(self) -> tuple[_Judged, list[tuple[Arrival, FileRejected]]]:
         """Judge what still waits; decide which files hold too many bad rows."""
@@ -414,16 +439,14 @@ class _Batch:
                 "_source_file": pl.Series([f.arrival.name for f in self._files], dtype=pl.String),
             }
         )
-        good = _objects(self._good, broken, ids, ["_rescued", *self._contract.column_by_name])
-        bad = _objects(self._bad, broken, ids, ["_reasons", "_line"])
+        good = _objects(
+            self._good.parts(), broken, ids, ["_rescued", *self._contract.column_by_name]
+        )
+        bad = _objects(self._bad.parts(), broken, ids, ["_reasons", "_line"])
         return _Judged(kept, good, bad), refused
 
-    def _wait(self, piece: Piece, layout: Layout) -> None:
-        header = layout.header if layout.header is not None else None
-        self._waiting[layout.delimiter, layout.fields, header].append(piece)
-        self._waiting_characters += len(piece.rows.text) + sum(
-            len(line) for line, _ in piece.rows.records or []
-        )
+    def _waited(self, characters: int) -> None:
+        self._waiting_characters += characters
         if self._waiting_characters >= CHUNK_CHARACTERS:
             self._judge_waiting()
 
@@ -433,6 +456,14 @@ class _Batch:
             if not frame.is_empty():
                 self._judge_frame(frame)
         self._waiting.clear()
+        if any(piece.records for piece in self._waiting_records):
+            frame, strangers = json_frame(self._waiting_records, self._contract)
+            for number, keys in strangers.items():
+                self._broken.setdefault(
+                    number, unexpected_columns("Records have", keys, self._contract)
+                )
+            self._judge_frame(frame)
+        self._waiting_records = []
         self._waiting_characters = 0
 
     def _judge_frame(self, frame: pl.DataFrame) -> None:
@@ -461,8 +492,8 @@ class _Batch:
         self._count(repetitions, "duplicate")
         self._count(again, "duplicate")
         self._count_reasons(judged.bad)
-        self._good.append(judged.good.drop("_line", "_problem"))
-        self._bad.append(judged.bad.drop("_problem", "_rescued"))
+        self._good.add(judged.good.drop("_line", "_problem"))
+        self._bad.add(judged.bad.drop("_problem", "_rescued"))
 
     def _without_lines_of_earlier_chunks(
         self, frame: pl.DataFrame
@@ -471,13 +502,10 @@ class _Batch:
         long_files = [n for n in frame["_file"].unique() if self._files[n].seen_lines is not None]
         again = frame.clear()
         for number in long_files:
-            seen = self._files[number].seen_lines or []
+            seen = self._files[number].seen_lines
+            assert seen is not None
             mine = frame.filter(pl.col("_file") == number)
-            hashes = mine["_line"].hash(seed=17)
-            if seen:
-                repeated = hashes.is_in(pl.concat(seen).implode())
-                again = pl.concat([again, mine.filter(repeated)])
-            self._files[number].seen_lines = [*seen, hashes]
+            again = pl.concat([again, mine.filter(seen.see(mine["_line"]))])
         if again.is_empty():
             return frame, again
         return frame.join(again.select("_file", "_row"), on=["_file", "_row"], how="anti"), again
@@ -517,21 +545,19 @@ class _Batch:
 
 
 def _objects(
-    frames: Sequence[pl.DataFrame], broken: Sequence[int], ids: pl.DataFrame, columns: Sequence[str]
-) -> list[pl.DataFrame]:
-    """Frames of one batch as few large objects, in partition order and with file identities."""
-    if not frames:
-        return []
-    frame = pl.concat(frames)
-    if broken:
-        frame = frame.filter(~pl.col("_file").is_in(broken))
-    frame = frame.sort("_batch_date", "_country", "_file", "_row")
-    frame = frame.join(ids, on="_file", how="left", maintain_order="left").select(
-        "_country",
-        "_batch_date",
-        "_file_id",
-        "_source_file",
-        pl.col("_row").alias("_row_number"),
-        *columns,
-    )
-    return [frame.slice(i, OBJECT_ROWS) for i in range(0, frame.height, OBJECT_ROWS)]
+    frames: Iterable[pl.DataFrame], broken: Sequence[int], ids: pl.DataFrame, columns: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """Rows of one batch as few large objects, in partition order and with file identities."""
+    for frame in frames:
+        kept = frame.filter(~pl.col("_file").is_in(broken)) if broken else frame
+        kept = kept.sort("_batch_date", "_country", "_file", "_row")
+        kept = kept.join(ids, on="_file", how="left", maintain_order="left").select(
+            "_country",
+            "_batch_date",
+            "_file_id",
+            "_source_file",
+            pl.col("_row").alias("_row_number"),
+            *columns,
+        )
+        for start in range(0, kept.height, OBJECT_ROWS):
+            yield kept.slice(start, OBJECT_ROWS)

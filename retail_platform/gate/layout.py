@@ -95,13 +95,18 @@ def _header_columns(
         )
     extra = [f for f, c in zip(fields, columns, strict=True) if c.startswith("_extra_")]
     if extra and contract.ingestion.drift is Drift.FREEZE:
-        raise FileRejected(
-            "unexpected_column",
-            f"The header has {', '.join(extra)}, which contract {contract.name} "
-            f"{contract.version} does not know.",
-            "Leave the column out, or add it to the contract.",
-        )
+        raise unexpected_columns("The header has", extra, contract)
     return tuple(columns)
+
+
+def unexpected_columns(where: str, names: Sequence[str], contract: FeedContract) -> FileRejected:
+    """The refusal of a file with columns that its contract does not know."""
+    return FileRejected(
+        "unexpected_column",
+        f"{where} {', '.join(names[:20])}, which contract {contract.name} "
+        f"{contract.version} does not know.",
+        "Leave the column out, or add it to the contract.",
+    )
 
 
 def _without_header(head: Sequence[str], contract: FeedContract) -> Layout:
@@ -113,6 +118,12 @@ def _without_header(head: Sequence[str], contract: FeedContract) -> Layout:
         seen[_NAMES.get(delimiter, delimiter)] = usual
         if usual in by_length and usual > 1:
             return Layout(delimiter, by_length[usual], None)
+    if head[0].lstrip()[:1] in ("{", "["):
+        raise FileRejected(
+            "unreadable_layout",
+            f"The file begins like JSON ({head[0].strip()[:40]!r}), but {contract.name} is CSV.",
+            "Deliver CSV, or correct `format` of the contract.",
+        )
     expected = " or ".join(str(n) for n in sorted(by_length))
     raise FileRejected(
         "unreadable_layout",

@@ -165,6 +165,7 @@ class RowJudge:
 _NO_REASONS = pl.DataFrame(schema={"index": pl.UInt32, "reason": pl.String})
 _NO_FAILURES = pl.DataFrame(schema={"index": pl.UInt32, "column": pl.String, "check": pl.String})
 _CAST_CODES = {
+    Kind.BOOLEAN: "not_a_boolean",
     Kind.INTEGER: "not_an_integer",
     Kind.DECIMAL: "not_a_decimal",
     Kind.DOUBLE: "not_a_number",
@@ -179,12 +180,19 @@ def dtype_of(column: Column) -> pl.DataType:
         return pl.Decimal(column.precision, column.scale)
     simple: dict[Kind, pl.DataType] = {
         Kind.TEXT: pl.String(),
+        Kind.BOOLEAN: pl.Boolean(),
         Kind.INTEGER: pl.Int32() if column.sql_type == "integer" else pl.Int64(),
         Kind.DOUBLE: pl.Float64(),
         Kind.DATE: pl.Date(),
         Kind.TIMESTAMP: pl.Datetime("us"),
     }
     return simple[column.kind]
+
+
+_BOOLEANS = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0"), False),
+}
 
 
 def _cast(column: Column) -> pl.Expr:
@@ -194,6 +202,8 @@ def _cast(column: Column) -> pl.Expr:
     if column.strip:
         text = text.str.strip_chars(column.strip)
     dtype = dtype_of(column)
+    if column.kind is Kind.BOOLEAN:
+        return text.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=dtype)
     if column.kind is Kind.INTEGER:
         # Spreadsheets and data frames write 1234.0 for an integer column that has blanks.
         return text.str.strip_suffix(".0").cast(dtype, strict=False)

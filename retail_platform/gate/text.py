@@ -1,4 +1,4 @@
-"""Bytes to text: compression, encodings, size guards. Knows nothing about columns.
+"""Bytes to text: encodings and bounded pieces. Knows nothing about columns.
 
 A delivered object becomes a `FileText`: checksum, encoding and text in bounded pieces. Files that
 do not fit comfortably in memory are spooled to a temporary file while they are checked.
@@ -10,23 +10,16 @@ import hashlib
 import io
 import re
 import tempfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import IO
+from itertools import islice
+from typing import IO, TypeVar
 
 import polars as pl
 
 from retail_platform.errors import FileRejected
+from retail_platform.gate.compression import decompress
 from retail_platform.lake.store import Lake, LakeObject
-
-MAX_EXPANSION = 200
-"""A gzip member of text shrinks 5-30 fold; the format's own ceiling is about 1,030. Beyond this
-factor (and beyond the free allowance) a file claims to be far more than anybody sent."""
-
-FREE_EXPANSION_BYTES = 64 << 20
-"""Expansion below this size is harmless whatever the factor: empty columns compress very well."""
 
 IN_MEMORY_BYTES = 64 << 20
 """Larger content is spooled to disk, so memory stays bounded whatever a partner sends."""
@@ -37,14 +30,16 @@ CHUNK_CHARACTERS = 24 << 20
 _FEW_LINES = 500
 """Up to this many lines Python is done before polars has begun."""
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_STEP = 64 << 10
 _PIECE_BYTES = 1 << 20
+_TEXT_BYTES = 8 << 20
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ class FileText:
     Attributes:
         checksum: SHA-256 of the object as delivered.
         encoding: Python codec name.
-        compression: ``gzip`` or ``none``.
+        compression: ``gzip``, ``zip``, ``zstd`` or ``none``.
         quoted: whether a double quote occurs anywhere.
     """
 
@@ -121,6 +116,17 @@ class FileText:
         if self.quoted and not self._is_one_row_per_line(delimiter):
             return self._quoted_rows(delimiter)
         return self._plain_rows()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The text in UTF-8, in bounded pieces; line ends stay as they are."""
+        self._content.seek(0)
+        if self.encoding in ("utf-8", "utf-8-sig"):
+            self._content.seek(len(codecs.BOM_UTF8) if self.encoding == "utf-8-sig" else 0)
+            yield from iter(lambda: self._content.read(_TEXT_BYTES), b"")
+            return
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        for piece in iter(lambda: self._content.read(_TEXT_BYTES), b""):
+            yield decoder.decode(piece).encode()
 
     def close(self) -> None:
         """Free memory or the temporary file."""
@@ -155,7 +161,7 @@ class FileText:
 
     def _plain_rows(self) -> Iterator[Rows]:
         first = 1
-        for text, last in _with_last(self._chunks()):
+        for text, last in with_last(self._chunks()):
             yield Rows(text, None, first, last)
             if not last:
                 first += lines_of(pl.Series([text])).height
@@ -219,7 +225,7 @@ def _blank(line: str) -> bool:
     return not line or line.isspace()
 
 
-def _with_last(items: Iterator[str]) -> Iterator[tuple[str, bool]]:
+def with_last(items: Iterator[Item]) -> Iterator[tuple[Item, bool]]:
     """Each item, and whether it is the last one."""
     before = next(items, None)
     if before is None:
@@ -237,8 +243,7 @@ def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
         fallback_encoding: used when the bytes are not valid UTF-8.
 
     Raises:
-        FileRejected: empty_file, truncated_gzip, broken_gzip, suspicious_compression,
-            undecodable_text.
+        FileRejected: empty_file, undecodable_text, and what `decompress` raises.
     """
     digest = hashlib.sha256()
 
@@ -250,66 +255,19 @@ def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
 
     content: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
     try:
-        compression = _decompress(hashed(), content)
+        compression = decompress(hashed(), content)
         if content.tell() == 0:
             raise FileRejected(
                 "empty_file",
                 "The file holds no bytes.",
-                "Deliver the file again; a day without rows is a file with just the header.",
+                "Deliver the file again; a day without rows is a file with just the header, or []"
+                " in JSON.",
             )
         encoding, quoted, text = _examine(content, fallback_encoding)
     except FileRejected:
         content.close()
         raise
     return FileText(content, digest.hexdigest(), encoding, compression, quoted, text)
-
-
-def _decompress(pieces: Iterator[bytes], out: IO[bytes]) -> str:
-    first = next(pieces, b"")
-    if not first.startswith(_GZIP_MAGIC):
-        out.write(first)
-        for piece in pieces:
-            out.write(piece)
-        return "none"
-    expander = zlib.decompressobj(wbits=31)
-    read = written = 0
-    waiting = b""
-    # Small pieces, because zlib hands back a copy of what it did not use after every step.
-    slices = (
-        piece[start : start + _GZIP_STEP]
-        for piece in chain([first], pieces)
-        for start in range(0, len(piece), _GZIP_STEP)
-    )
-    try:
-        while True:
-            if not waiting:
-                waiting = next(slices, b"")
-                read += len(waiting)
-                if not waiting:
-                    break
-            if expander.eof:  # several gzip members may follow each other
-                expander = zlib.decompressobj(wbits=31)
-            text = expander.decompress(waiting, 1 << 20)
-            waiting = expander.unconsumed_tail or expander.unused_data
-            written += len(text)
-            if written > max(FREE_EXPANSION_BYTES, MAX_EXPANSION * read):
-                raise FileRejected(
-                    "suspicious_compression",
-                    f"The first {read} compressed bytes expand to {written} and more.",
-                    "Check the file with its sender; a genuine one can be delivered uncompressed.",
-                )
-            out.write(text)
-    except zlib.error as exc:
-        raise FileRejected(
-            "broken_gzip", f"The compressed data is damaged ({exc}).", "Deliver the file again."
-        ) from exc
-    if not expander.eof:
-        raise FileRejected(
-            "truncated_gzip",
-            f"The compressed data ends early, after {written} bytes of text.",
-            "The transfer was cut off; deliver the file again.",
-        )
-    return "gzip"
 
 
 def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool, str | None]:

@@ -1,6 +1,7 @@
 """File names: `<feed>_<CC>_<YYYYMMDD>[_<part>].csv[.gz]` read or refused with a reason.
 
-A name decides feed, country and batch day; there is no guessing and no fallback to today.
+A name decides feed, country and batch day; there is no guessing and no fallback to today. A
+contract may describe names of its own, for senders that lay files out by folders.
 """
 
 import difflib
@@ -14,8 +15,12 @@ from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import FileRejected
 from retail_platform.partitions import Scope
 
-EXPECTED = "<feed>_<CC>_<YYYYMMDD>[_<part>].csv[.gz]"
-_NAME = re.compile(r"(?P<head>.+?)_(?P<day>[0-9]{8})(?:_(?P<part>[^.]+))?\.csv(?:\.gz)?", re.DOTALL)
+EXPECTED = "<feed>_<CC>_<YYYYMMDD>[_<part>].csv[.gz] (or .json, .ndjson, .jsonl; .zip, .zst)"
+_NAME = re.compile(
+    r"(?P<head>.+?)_(?P<day>[0-9]{8})(?:_(?P<part>[^.]+))?"
+    r"\.(?:csv|json|ndjson|jsonl)(?:\.(?:gz|zip|zst))?",
+    re.DOTALL,
+)
 _LONGEST_NAME = 200
 """File systems end at 255 bytes, and the copy in history has a checksum in its name."""
 
@@ -56,17 +61,24 @@ def read_file_name(
             countries live ahead of UTC.
 
     Raises:
-        FileRejected: codes unknown_name, unknown_feed, unknown_country, missing_country,
-            unexpected_country, impossible_date, future_date, before_first_day.
+        FileRejected: codes unknown_name, ambiguous_name, unknown_feed, unknown_country,
+            missing_country, unexpected_country, impossible_date, future_date, before_first_day.
     """
     base = name.rsplit("/", 1)[-1]
-    match = _NAME.fullmatch(base)
     if len(base.encode()) > _LONGEST_NAME:
         raise FileRejected(
             "unknown_name",
             f"The name {base!r} is longer than {_LONGEST_NAME} bytes.",
             "Rename the file, e.g. transactions_FR_20250111.csv, and deliver it again.",
         )
+    described = _described(name, contracts)
+    if described:
+        contract, groups = described
+        country = _country(name, contract, groups.get("country"), registry)
+        parts = (groups.get(part) or "" for part in ("year", "month", "day"))
+        digits = re.sub("[-/]", "", "".join(parts))
+        return FileName(contract.name, country, _day(name, digits, first_day, today))
+    match = _NAME.fullmatch(base)
     if not match:
         raise FileRejected(
             "unknown_name",
@@ -85,6 +97,25 @@ def read_file_name(
         )
     country = _country(base, contracts[feed], token, registry)
     return FileName(feed, country, _day(base, match["day"], first_day, today))
+
+
+def _described(
+    name: str, contracts: Mapping[str, FeedContract]
+) -> tuple[FeedContract, dict[str, str | None]] | None:
+    """The feed whose contract describes this name, and the groups of its pattern."""
+    found = [
+        (contract, match.groupdict())
+        for contract in contracts.values()
+        if contract.ingestion.file_name
+        and (match := re.fullmatch(contract.ingestion.file_name, name, re.DOTALL))
+    ]
+    if len(found) > 1:
+        raise FileRejected(
+            "ambiguous_name",
+            f"The name {name!r} fits file_name of {', '.join(c.name for c, _ in found)}.",
+            "Make file_name of these contracts tell their files apart.",
+        )
+    return found[0] if found else None
 
 
 def _split_country(head: str) -> tuple[str, str | None]:
@@ -123,6 +154,8 @@ def _country(
 
 def _day(base: str, digits: str, first_day: date, today: date) -> date:
     try:
+        if not re.fullmatch("[0-9]{8}", digits):
+            raise ValueError("eight digits expected")
         day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError as exc:
         raise FileRejected(

@@ -1,10 +1,11 @@
 """Rows that broke their contract: where they are, why, and how they come back.
 
 Reads the lake and puts corrected files into the inbox; what follows is the road every file takes.
+Rows are exported a line each, in the format of their feed: CSV under its header, or NDJSON.
 """
 
-import gzip
 import io
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import polars as pl
 
-from retail_platform.contract import FeedContract
+from retail_platform.contract import FeedContract, Format
 from retail_platform.errors import RetailError
+from retail_platform.gate.compression import compress
+from retail_platform.gate.json_records import read_records
+from retail_platform.gate.json_text import compact
 from retail_platform.gate.layout import recognise
-from retail_platform.gate.text import fetch
+from retail_platform.gate.text import FileText, fetch
 from retail_platform.lake.manifest import FileFacts, Manifest, read_manifests
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.partitions import Partition
@@ -119,7 +123,7 @@ def export(lake: Lake, contract: FeedContract, file: QuarantinedFile, target: Pa
         raise NotRequeued(f"{target} exists already; name another file.")
     rows = quarantined_rows(lake, file)
     header, _ = _original_rows(lake, contract, file)
-    lines = [*([header] if header is not None else []), *rows["line"]]
+    lines = [*([header] if header is not None else []), *_lines(rows["line"], contract)]
     target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return rows.height
 
@@ -159,11 +163,30 @@ def requeue(
         )
     for number, line in zip(numbers, lines, strict=True):
         rows[number - 1] = line
-    text = "".join(f"{line}\n" for line in [*([header] if header is not None else []), *rows])
-    content = text.encode()
-    packed = gzip.compress(content) if file.facts.name.endswith(".gz") else content
-    lake.put(INBOX + file.facts.name, packed)
+    if contract.ingestion.format is Format.JSON:
+        text = _json_text(rows, contract)
+    else:
+        text = "".join(f"{line}\n" for line in [*([header] if header is not None else []), *rows])
+    lake.put(INBOX + file.facts.name, compress(text.encode(), file.facts.name))
     return file.facts.name, len(lines)
+
+
+def _lines(rows: pl.Series, contract: FeedContract) -> pl.Series:
+    """Rows of a file, a line each; a record keeps everything but its white space."""
+    if contract.ingestion.format is not Format.JSON:
+        return rows
+    # What is still in two lines has a string that never ends.
+    return compact(rows).str.replace_all(r"\s", " ")
+
+
+def _json_text(rows: list[str], contract: FeedContract) -> str:
+    """Records as a file: a line each, or one page if the contract expects pages."""
+    lines = _lines(pl.Series(rows, dtype=pl.String), contract).to_list()
+    path = contract.ingestion.record_path
+    if not path:
+        return "".join(f"{line}\n" for line in lines)
+    opening = "".join("{" + json.dumps(key) + ":" for key in path)
+    return opening + "[\n" + ",\n".join(lines) + "\n]" + "}" * len(path) + "\n"
 
 
 def _original_rows(
@@ -176,13 +199,20 @@ def _original_rows(
         raise NotRequeued(f"{facts.history}, the original of {facts.name}, is not in the lake.")
     text = fetch(lake, obj, contract.ingestion.fallback_encoding)
     try:
-        layout = recognise(text.head(20), contract)
-        rows: list[str] = []
-        for chunk in text.rows(layout.delimiter):
-            if chunk.records is not None:
-                rows += [line for line, _ in chunk.records]
-            else:
-                rows += [line for line in chunk.text.split("\n") if line.strip()]
+        if contract.ingestion.format is Format.JSON:
+            pages = read_records(text.pieces(), contract.ingestion.record_path)
+            return None, [record.decode() for records in pages for record in records]
+        return _csv_rows(text, contract)
     finally:
         text.close()
+
+
+def _csv_rows(text: FileText, contract: FeedContract) -> tuple[str | None, list[str]]:
+    layout = recognise(text.head(20), contract)
+    rows: list[str] = []
+    for chunk in text.rows(layout.delimiter):
+        if chunk.records is not None:
+            rows += [line for line, _ in chunk.records]
+        else:
+            rows += [line for line in chunk.text.split("\n") if line.strip()]
     return (rows[0], rows[1:]) if layout.header is not None else (None, rows)

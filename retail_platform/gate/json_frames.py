@@ -1,0 +1,307 @@
+"""JSON records of many files become one frame of text columns.
+
+The counterpart of `frames.text_frame` for JSON: which value of a record belongs to which contract
+column, what the contract does not name, and which records cannot be taken apart at all.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from retail_platform.contract import Drift, FeedContract, normalised_header
+from retail_platform.gate.json_text import (
+    MAX_DEPTH,
+    all_valid,
+    compact,
+    elements,
+    is_valid,
+    members,
+    structure_of,
+    unescaped,
+    with_quoted_constants,
+)
+
+NO_OBJECT = b"{}"
+"""Stands for a record that has no values, so that rows and records stay in step."""
+
+
+@dataclass(frozen=True)
+class JsonPiece:
+    """Consecutive records of one file.
+
+    Attributes:
+        file: index of the file in its batch.
+        records: as written.
+        first: number of the first record in the file, from 1.
+    """
+
+    file: int
+    records: list[bytes]
+    first: int
+
+
+@dataclass
+class _Step:
+    """One step of the contract's paths.
+
+    Attributes:
+        spelled: keys by which records may call it, the preferred one first.
+        columns: contract columns whose value is here.
+        below: further steps.
+    """
+
+    spelled: list[str]
+    columns: list[str] = field(default_factory=list)
+    below: dict[str, "_Step"] = field(default_factory=dict)
+
+    def keys(self, seen: Sequence[str], exact: frozenset[str]) -> list[str]:
+        """Those of the keys seen that mean this step, the preferred one first.
+
+        Args:
+            exact: keys that are the very spelling of some step; they mean that one.
+        """
+        words = {normalised_header(word) for word in self.spelled}
+        alike = [k for k in seen if k not in exact and normalised_header(k) in words - {""}]
+        return [*(k for k in self.spelled if k in seen), *alike]
+
+
+def steps_of(contract: FeedContract) -> dict[str, _Step]:
+    """The contract's columns as a tree of keys."""
+    root: dict[str, _Step] = {}
+    for column in contract.columns:
+        names = [column.header, column.name, *column.synonyms]
+        level = root
+        for spelled in [[key] for key in column.path] or [names]:
+            step = level.setdefault(spelled[0], _Step([]))
+            step.spelled += [word for word in spelled if word not in step.spelled]
+            level = step.below
+        step.columns.append(column.name)
+    return root
+
+
+def json_frame(
+    pieces: Sequence[JsonPiece], contract: FeedContract
+) -> tuple[pl.DataFrame, dict[int, list[str]]]:
+    """Values of records as the contract's columns.
+
+    Returns:
+        `META` columns (country and batch day still null) and every contract column as text; and by
+        file the keys that the contract does not know, if it does not allow any.
+    """
+    records = [record for piece in pieces for record in piece.records]
+    sound, problems = _sound(records)
+    found = _Found(len(records))
+    unknown = found.take_apart(b"\n".join(sound), steps_of(contract))
+    problems |= found.problems
+    file = np.repeat([p.file for p in pieces], [len(p.records) for p in pieces])
+    row = [np.arange(len(p.records)) + p.first for p in pieces]
+    strangers: dict[int, list[str]] = {}
+    if contract.ingestion.drift is Drift.FREEZE and unknown.height:
+        by_file = pl.DataFrame({"file": file[unknown["row"].to_numpy()], "key": unknown["key"]})
+        for number, key in by_file.unique(maintain_order=True).rows():
+            strangers.setdefault(number, []).append(key)
+    nothing = pl.Series([None] * len(records), dtype=pl.String)
+    problem = nothing.scatter(list(problems), pl.Series(list(problems.values()), dtype=pl.String))
+    rescue = contract.ingestion.drift is Drift.RESCUE
+    frame = pl.DataFrame(
+        {
+            "_file": pl.Series(file, dtype=pl.UInt32),
+            "_row": pl.Series(np.concatenate(row), dtype=pl.Int64),
+            "_line": pl.Series(records, dtype=pl.Binary).cast(pl.String),
+            "_country": nothing,
+            "_batch_date": pl.Series([None] * len(records), dtype=pl.Date),
+            "_problem": problem,
+            "_rescued": found.rescued if rescue else nothing,
+            **{c.name: found.columns.get(c.name, nothing) for c in contract.columns},
+        }
+    )
+    return frame, strangers
+
+
+def _sound(records: list[bytes]) -> tuple[list[bytes], dict[int, str]]:
+    """Objects that can be taken apart, one for each record, and what is wrong with the others."""
+    problems: dict[int, str] = {}
+    valid = all_valid(records)
+    if valid and all(record[:1] == b"{" for record in records):
+        return records, problems
+    sound = list(records)
+    for number, record in enumerate(records):
+        repaired = record
+        if not valid and not is_valid(record):
+            repaired = with_quoted_constants(record)
+            problem = None if is_valid(repaired) else _fault_of(repaired)
+        else:
+            problem = None
+        if problem is None and repaired[:1] != b"{":
+            problem = "row:not_an_object"
+        if problem:
+            problems[number] = problem
+        sound[number] = NO_OBJECT if problem else repaired
+    return sound, problems
+
+
+def _fault_of(record: bytes) -> str:
+    """Why a record is not valid."""
+    if structure_of(record).deepest > MAX_DEPTH:
+        return "row:nested_too_deep"
+    try:
+        json.loads(record)
+    except ValueError:
+        return "row:not_json"
+    # Half of a character that takes two: the only thing Python's reader lets pass.
+    return "row:lone_surrogate"
+
+
+class _Found:
+    """What is found in records, in columns of their number.
+
+    Attributes:
+        columns: contract column -> text.
+        rescued: what no column names, as a JSON object; null where there is nothing.
+        problems: record -> why it cannot be taken.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.columns: dict[str, pl.Series] = {}
+        self.rescued: pl.Series
+        self.problems: dict[int, str] = {}
+
+    def take_apart(self, text: bytes, steps: dict[str, _Step]) -> pl.DataFrame:
+        """Read all columns.
+
+        Args:
+            text: the records, parted by line feeds.
+
+        Returns:
+            `row` and `key` of what no column names on the first level.
+        """
+        rows = np.arange(self._count, dtype=np.uint32)
+        unknown, self.rescued = self._level(text, rows, steps)
+        return unknown
+
+    def _level(
+        self, text: bytes, rows: np.ndarray, steps: dict[str, _Step]
+    ) -> tuple[pl.DataFrame, pl.Series]:
+        """One level of objects.
+
+        Args:
+            text: the objects, parted by line feeds.
+            rows: the record each of them is from.
+
+        Returns:
+            Unknown keys by `row`, and what is to be kept of each record.
+        """
+        frame, deepest = members(text)
+        frame = frame.with_columns(pl.Series("row", rows[frame["row"].to_numpy()]))
+        self._note(rows[deepest > MAX_DEPTH], "row:nested_too_deep")
+        seen = frame["key"].unique(maintain_order=True).to_list()
+        exact = frozenset(k for step in steps.values() for k in step.spelled)
+        meant = {k: name for name, step in steps.items() for k in step.keys(seen, exact)}
+        # All keys that mean a step are parted in one go, under its name.
+        named = frame.with_columns(
+            pl.col("key").replace_strict(meant, default=None, return_dtype=pl.Enum(list(steps)))
+        )
+        parts = {name: part for (name,), part in named.partition_by("key", as_dict=True).items()}
+        unknown = frame.filter(named["key"].is_null()) if None in parts else frame.clear()
+        twice = unknown.filter(~pl.struct("row", "key").is_first_distinct())
+        self._note(twice["row"].to_numpy(), "row:duplicate_key")
+        kept = [unknown]
+        for name, step in steps.items():
+            mine = parts.get(name)
+            if mine is None:
+                continue
+            repeated = mine["row"] == mine["row"].shift()  # a record's keys are together
+            if repeated.any():
+                self._note(mine.filter(repeated)["row"].to_numpy(), "row:duplicate_key")
+                mine = mine.unique("row", keep="first", maintain_order=True)
+            for column in step.columns:
+                self._fill(column, mine["row"], self._text(mine))
+            if step.below:
+                kept.append(self._below(mine.with_columns(key=pl.lit(name)), step))
+        return unknown, _objects(pl.concat(kept), self._count)
+
+    def _below(self, mine: pl.DataFrame, step: _Step) -> pl.DataFrame:
+        """Objects and arrays that steps lead into; returns what is left of them."""
+        start = mine["value"].str.slice(0, 1)
+        objects, arrays = mine.filter(start == "{"), mine.filter(start == "[")
+        kept = [mine.filter(~start.is_in(["{", "["]) & (mine["value"] != "null"))]
+        if not objects.is_empty():
+            text = objects["value"].str.join("\n").item().encode()
+            _, left = self._level(text, objects["row"].to_numpy(), step.below)
+            of_rows = objects.with_columns(value=left.gather(objects["row"]))
+            kept.append(of_rows.filter(pl.col("value").is_not_null()))
+        if not arrays.is_empty():
+            self._of_arrays(arrays, step)
+            kept.append(arrays)
+        left_over = pl.concat(kept).select("row", "key", "value")
+        return left_over.clear() if step.columns else left_over
+
+    def _of_arrays(self, arrays: pl.DataFrame, step: _Step) -> None:
+        """Elements that are named by their number."""
+        found = elements(arrays["value"].str.join("\n").item().encode())
+        found = found.with_columns(
+            pl.Series("row", arrays["row"].to_numpy()[found["row"].to_numpy()]),
+            number=pl.int_range(pl.len()).over("row"),
+        )
+        for key, below in step.below.items():
+            if not key.isdecimal():
+                continue
+            mine = found.filter(pl.col("number") == int(key))
+            for column in below.columns:
+                self._fill(column, mine["row"], self._text(mine))
+            if below.below and not mine.is_empty():
+                self._below(mine.with_columns(key=pl.lit(key)), below)
+
+    def _fill(self, column: str, rows: pl.Series, values: pl.Series) -> None:
+        if len(rows) == self._count:  # rows ascend, so each is there
+            self.columns[column] = values
+            return
+        before = self.columns.get(column, pl.Series([None] * self._count, dtype=pl.String))
+        self.columns[column] = before.scatter(rows, values)
+
+    def _text(self, found: pl.DataFrame) -> pl.Series:
+        """Values as text columns hold them: strings without quotes, anything else as written."""
+        value = found["value"]
+        strings = value.str.starts_with('"')
+        if strings.all():
+            return self._meant(value, found["row"])
+        nested = value.str.contains(r"^[{\[]")
+        text = value.set(value == "null", None)
+        if strings.any():
+            meant = self._meant(value.filter(strings), found["row"].filter(strings))
+            text = text.scatter(strings.arg_true(), meant)
+        if nested.any():
+            text = text.scatter(nested.arg_true(), compact(value.filter(nested)))
+        return text
+
+    def _meant(self, strings: pl.Series, rows: pl.Series) -> pl.Series:
+        """What strings say; a blank one says nothing, as in CSV."""
+        meant = unescaped(strings.str.strip_prefix('"').str.strip_suffix('"'))
+        nul = meant.str.contains("\0", literal=True)
+        if nul.any():
+            self._note(rows.filter(nul).to_numpy(), "row:nul_byte")
+        meant = meant.str.strip_chars()
+        return meant.set(meant == "", None)
+
+    def _note(self, rows: np.ndarray, problem: str) -> None:
+        for row in rows.tolist():
+            self.problems.setdefault(row, problem)
+
+
+def _objects(left: pl.DataFrame, count: int) -> pl.Series:
+    """JSON objects of keys and values, by record; null for a record without any."""
+    nothing = pl.Series([None] * count, dtype=pl.String)
+    if left.is_empty():
+        return nothing
+    spelled = {key: json.dumps(key, ensure_ascii=False) for key in left["key"].unique()}
+    member = left["key"].replace_strict(spelled, return_dtype=pl.String) + ":"
+    by_row = (
+        left.select("row", member=member + compact(left["value"]))
+        .group_by("row", maintain_order=True)
+        .agg(pl.col("member").str.join(","))
+    )
+    return nothing.scatter(by_row["row"], "{" + by_row["member"] + "}")

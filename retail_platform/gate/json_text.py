@@ -1,0 +1,276 @@
+"""Where JSON text opens, closes and parts: slices of it as they were written, found in bulk.
+
+Nothing is turned into numbers or objects here, so a value keeps its digits, its order of keys and
+its spelling. Whether text is valid JSON is asked of msgspec; the index below finds its way in text
+that is balanced, valid or not. Knows nothing about contracts.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+BLANK = b" \t\r\n\xef\xbb\xbf"
+"""White space of JSON, and the byte order marks that are left where files were joined."""
+
+MAX_DEPTH = 200
+"""Objects and arrays within each other; beyond, parsers in later steps run out of stack."""
+
+_OBJECT, _ARRAY, _COLON, _COMMA = ord("{"), ord("["), ord(":"), ord(",")
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_MARK = np.zeros(256, np.bool_)
+_MARK[list(b"{}[]:,")] = True
+_SPACE = np.zeros(256, np.bool_)
+_SPACE[list(b" \t\r\n")] = True
+_STEP = np.zeros(256, np.int8)
+_STEP[list(b"{[")] = 1
+_STEP[list(b"}]")] = -1
+_CONSTANTS = re.compile(rb'("(?:[^"\\]|\\.)*")|(-?Infinity|NaN)')
+_RAW = msgspec.json.Decoder(msgspec.Raw)
+_TEXTS = msgspec.json.Decoder(list[str])
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Brackets, colons and commas outside of strings.
+
+    Attributes:
+        position: of each in the text, in bytes.
+        kind: the byte itself.
+        depth: how many brackets are open around it; a bracket is not inside itself.
+        open_string: whether the text ends inside a string.
+    """
+
+    position: np.ndarray
+    kind: np.ndarray
+    depth: np.ndarray
+    open_string: bool
+
+    @property
+    def deepest(self) -> int:
+        """Most brackets open at once."""
+        return int((self.depth + (_STEP[self.kind] == 1)).max(initial=0))
+
+
+def structure_of(text: bytes) -> Structure:
+    """Index UTF-8 text that begins outside of a string."""
+    octets = np.frombuffer(text, np.uint8)
+    quotes = octets == _QUOTE
+    if b"\\" in text:
+        quotes[_escaped(np.flatnonzero(octets == _BACKSLASH), len(text))] = False
+    inside = np.bitwise_xor.accumulate(quotes.view(np.uint8)).view(np.bool_)
+    position = np.flatnonzero(_MARK[octets] & ~inside)
+    kind = octets[position]
+    step = _STEP[kind]
+    depth = np.cumsum(step, dtype=np.int32)
+    depth -= step == 1
+    return Structure(position, kind, depth, bool(inside.size and inside[-1]))
+
+
+def _escaped(backslashes: np.ndarray, size: int) -> np.ndarray:
+    """Positions whose character a backslash takes the meaning from; a backslash may be one."""
+    first = np.ones(backslashes.size, np.bool_)
+    first[1:] = np.diff(backslashes) != 1
+    count = np.arange(backslashes.size)
+    offset = count - np.maximum.accumulate(np.where(first, count, 0))
+    found = backslashes[offset % 2 == 0] + 1
+    return found[found < size]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Documents at the beginning of some text.
+
+    Attributes:
+        documents: each as written, from its first bracket to its last.
+        rest: where the first document begins that does not end here; None if there is none.
+        junk: where something stands that is no document; None if nothing does.
+    """
+
+    documents: list[bytes]
+    rest: int | None
+    junk: int | None
+
+
+def split_documents(text: bytes) -> Split:
+    """Documents that follow each other, however they are parted."""
+    found = structure_of(text)
+    below = np.flatnonzero(found.depth < 0)
+    end = int(below[0]) if below.size else found.depth.size
+    outer = np.flatnonzero((found.depth[:end] == 0) & (_STEP[found.kind[:end]] != 0))
+    edges = found.position[outer].tolist()
+    documents: list[bytes] = []
+    before = 0
+    for opens, closes in zip(edges[::2], edges[1::2], strict=False):
+        if text[before:opens].strip(BLANK):
+            return Split(documents, None, _first_of(text, before))
+        documents.append(text[opens : closes + 1])
+        before = closes + 1
+    rest = edges[-1] if len(edges) % 2 else None
+    if text[before:rest].strip(BLANK):
+        return Split(documents, None, _first_of(text, before))
+    return Split(documents, rest, None)
+
+
+def _first_of(text: bytes, start: int) -> int:
+    return len(text) - len(text[start:].lstrip(BLANK))
+
+
+def array_at(text: bytes, path: Sequence[str]) -> tuple[int, int | None] | None:
+    """Where the array lies that some keys lead to.
+
+    Args:
+        text: begins with an object, which may not end here.
+
+    Returns:
+        Positions of its brackets, the second None if it does not end here; None without such an
+        array.
+    """
+    found = structure_of(text)
+    first = 0
+    for level, step in enumerate(path):
+        ends = np.flatnonzero((found.depth == level) & (_STEP[found.kind] == -1))
+        end = next((int(e) for e in ends if e > first), found.depth.size)
+        inside = np.arange(first + 1, end)
+        colons = inside[(found.depth[inside] == level + 1) & (found.kind[inside] == _COLON)]
+        keys = (text[found.position[c - 1] + 1 : found.position[c]].strip() for c in colons)
+        named = [int(c) for c, k in zip(colons, keys, strict=True) if k == b'"%s"' % step.encode()]
+        first = named[-1] + 1 if named else found.depth.size
+        if (
+            first >= found.depth.size
+            or text[found.position[first - 1] + 1 : found.position[first]].strip()
+        ):
+            return None
+        if found.kind[first] != (_ARRAY if level + 1 == len(path) else _OBJECT):
+            return None
+    closers = np.flatnonzero((found.depth == len(path)) & (_STEP[found.kind] == -1))
+    closing = next((int(c) for c in closers if c > first), None)
+    return int(found.position[first]), None if closing is None else int(found.position[closing])
+
+
+def members(objects: bytes) -> tuple[pl.DataFrame, np.ndarray]:
+    """Keys and values of objects.
+
+    Args:
+        objects: valid JSON objects, parted by white space.
+
+    Returns:
+        `row` (ordinal of the object), `key` and `value` (as written), in order; and for each object
+        how many brackets are open at most.
+    """
+    found = structure_of(objects)
+    opens = np.flatnonzero((found.depth == 0) & (found.kind == _OBJECT))
+    around = found.depth + (_STEP[found.kind] == 1)
+    deepest = np.maximum.reduceat(around, opens) if opens.size else np.empty(0, np.int32)
+    mark = np.flatnonzero((found.depth == 0) | ((found.depth == 1) & (_STEP[found.kind] == 0)))
+    position, kind = found.position[mark], found.kind[mark]
+    colon = np.flatnonzero(kind == _COLON)
+    row = np.cumsum(kind == _OBJECT, dtype=np.uint32)[colon] - 1
+    start, end = _trimmed(objects, position[colon - 1] + 1, position[colon])
+    frame = pl.DataFrame(
+        {
+            "row": pl.Series(row, dtype=pl.UInt32),
+            "key": unescaped(_slices(objects, start + 1, end - 1)),
+            "value": _slices(objects, *_trimmed(objects, position[colon] + 1, position[colon + 1])),
+        }
+    )
+    return frame, deepest
+
+
+def elements(arrays: bytes) -> pl.DataFrame:
+    """Elements of arrays.
+
+    Args:
+        arrays: balanced JSON arrays, parted by white space.
+
+    Returns:
+        `row` (ordinal of the array) and `value` (as written), in order.
+    """
+    found = structure_of(arrays)
+    mark = np.flatnonzero((found.depth == 0) | ((found.depth == 1) & (found.kind == _COMMA)))
+    position, kind = found.position[mark], found.kind[mark]
+    before = np.flatnonzero(_STEP[kind] != -1)
+    frame = pl.DataFrame(
+        {
+            "row": pl.Series(np.cumsum(_STEP[kind] == 1)[before] - 1, dtype=pl.UInt32),
+            "value": _slices(arrays, *_trimmed(arrays, position[before] + 1, position[before + 1])),
+        }
+    )
+    # An empty array has one element that is not there.
+    return frame.filter((pl.col("value") != "") | (pl.len().over("row") > 1))
+
+
+def _trimmed(text: bytes, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parts of some text without the white space around them."""
+    octets = np.frombuffer(text, np.uint8)
+    start, end = start.copy(), end.copy()
+    left = np.flatnonzero(_SPACE[octets[start]] & (start < end))
+    while left.size:
+        start[left] += 1
+        left = left[_SPACE[octets[start[left]]] & (start[left] < end[left])]
+    right = np.flatnonzero(_SPACE[octets[end - 1]] & (start < end))
+    while right.size:
+        end[right] -= 1
+        right = right[_SPACE[octets[end[right] - 1]] & (start[right] < end[right])]
+    return start, end
+
+
+def _slices(text: bytes, start: np.ndarray, end: np.ndarray) -> pl.Series:
+    """Parts of some text that follow each other; what lies between them is skipped, not copied."""
+    if not start.size:
+        return pl.Series([], dtype=pl.String)
+    offsets = np.empty(2 * start.size, np.int64)
+    offsets[::2], offsets[1::2] = start, end
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    whole = pa.Array.from_buffers(pa.large_string(), offsets.size - 1, buffers)
+    return pl.Series(whole).gather_every(2)
+
+
+def all_valid(texts: Sequence[bytes]) -> bool:
+    """Whether each text is one valid JSON value.
+
+    Args:
+        texts: either all of them balanced, or none with a line feed inside; else two broken ones
+            could pass for one that is whole.
+    """
+    try:
+        return len(_RAW.decode_lines(b"\n".join(texts))) == len(texts)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def is_valid(text: bytes) -> bool:
+    """Whether the text is one valid JSON value."""
+    try:
+        _RAW.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def with_quoted_constants(text: bytes) -> bytes:
+    """NaN and Infinity, which JSON does not have, as strings."""
+    return _CONSTANTS.sub(lambda m: m[1] or b'"' + m[2] + b'"', text)
+
+
+def unescaped(strings: pl.Series) -> pl.Series:
+    """The characters that JSON strings stand for.
+
+    Args:
+        strings: valid contents of JSON strings, without their quotes.
+    """
+    escaped = strings.str.contains("\\", literal=True).fill_null(value=False)
+    if not escaped.any():
+        return strings
+    texts = ('"' + strings.filter(escaped) + '"').to_list()
+    meant = _TEXTS.decode("[" + ",".join(texts) + "]")
+    return strings.scatter(escaped.arg_true(), pl.Series(meant, dtype=pl.String))
+
+
+def compact(values: pl.Series) -> pl.Series:
+    """JSON text without white space between its parts; nothing else changes."""
+    return values.str.replace_all(r'("(?:[^"\\]|\\.)*")|\s+', "${1}")
