@@ -1,4 +1,4 @@
-{{ config(tags=['global']) }}
+{{ config(tags=['business_day', 'global']) }}
 
 -- Reference rates come on banking days only. A rate serves its own day and the six days after it,
 -- so weekends and holidays are covered and a feed that stopped is noticed within a week.

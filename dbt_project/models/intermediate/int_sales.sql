@@ -1,4 +1,4 @@
-{{ config(tags=['country']) }}
+{{ config(tags=['business_day', 'country']) }}
 
 -- Read by business date with no limit on the batch date: whatever arrived for a day counts,
 -- however late. Which days a file makes stale is the orchestrator's business, not this query's.

@@ -1,0 +1,76 @@
+{{ config(tags=['country']) }}
+
+with
+
+source as (
+
+    select * from {{ source('raw', 'online_orders') }}
+    where {{ in_slices('_country', '_batch_date') }}
+
+),
+
+typed as (
+
+    select
+        ---------- slice
+        _country as country,
+        _batch_date as batch_date,
+        cast(created_at_local as date) as business_date,
+
+        ---------- ids
+        cast(order_id as bigint) as order_id,
+        {{ clean_text('order_name') }} as order_name,
+        cast(checkout_id as bigint) as checkout_id,
+        {{ clean_text('checkout_token') }} as checkout_token,
+        {{ clean_text('cart_token') }} as cart_token,
+        cast(customer_id as bigint) as customer_id,
+
+        ---------- text
+        {{ clean_text('financial_status') }} as financial_status,
+        {{ clean_text('fulfillment_status') }} as fulfillment_status,
+        {{ clean_text('source_name') }} as source_name,
+        {{ clean_code('currency') }} as currency_code,
+        {{ clean_text('line_items') }} as line_items,
+        {{ clean_text('discount_codes') }} as discount_codes,
+        {{ clean_text('email') }} as email,
+        {{ clean_text('phone') }} as phone,
+
+        ---------- booleans
+        coalesce(test, false) as is_test,
+        cancelled_at is not null as is_cancelled,
+        coalesce(buyer_accepts_marketing, false) as accepts_marketing,
+
+        ---------- numerics
+        cast(total_line_items_price as decimal(18, 2)) as line_items_amount_local,
+        cast(total_discounts as decimal(18, 2)) as discount_amount_local,
+        cast(subtotal_price as decimal(18, 2)) as subtotal_amount_local,
+        cast(total_tax as decimal(18, 2)) as tax_amount_local,
+        cast(total_price as decimal(18, 2)) as total_amount_local,
+
+        ---------- timestamps
+        cast(created_at as timestamp) as created_at,
+        cast(created_at_local as timestamp) as created_at_local,
+        cast(updated_at as timestamp) as updated_at,
+        cast(cancelled_at as timestamp) as cancelled_at,
+        cast(closed_at as timestamp) as closed_at,
+
+        ---------- delivery
+        _delivered_at as delivered_at,
+        _file_id as file_id,
+        _source_file as source_file,
+        _row_number as row_number
+    from source
+
+),
+
+newest as (
+
+    {{ newest_versions(
+        'typed',
+        key=['country', 'batch_date', 'order_id'],
+        newest_first=['updated_at', 'delivered_at', 'source_file', 'row_number'],
+    ) }}
+
+)
+
+select * from newest
