@@ -55,7 +55,9 @@ class ColumnIngestion(BaseModel):
     """`ingestion` custom property of a column.
 
     Attributes:
-        formats: strptime patterns tried in order, for dates and timestamps.
+        formats: strptime patterns tried in order, for dates and timestamps. Where a pattern reads an
+            offset from UTC (``%z``), `clock` says which time is kept.
+        clock: ``utc``, or ``local`` for the time the sender's clock showed, without its offset.
         strip: characters removed from both ends before reading a number, e.g. ``$``.
         path: where the value is inside a JSON record: keys parted by dots, a number counts the
             elements of an array from 0; default is the column's header or name as one key.
@@ -64,6 +66,7 @@ class ColumnIngestion(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     formats: tuple[str, ...] = ()
+    clock: Literal["utc", "local"] = "utc"
     strip: str = ""
     path: str | None = Field(default=None, pattern=r"^[^.]+(\.[^.]+)*$")
 
@@ -189,6 +192,7 @@ class Column:
     maximum: Decimal | None
     allowed: tuple[str, ...]
     formats: tuple[str, ...]
+    clock: Literal["utc", "local"]
     strip: str
     classification: str
     description: str
@@ -338,6 +342,7 @@ def _column(prop: SchemaProperty) -> Column:
         maximum=_decimal(options.get("maximum")),
         allowed=tuple(str(v.value) for v in prop.enum or []),
         formats=ingestion.formats or _DEFAULT_FORMATS.get(kind, ()),
+        clock=ingestion.clock,
         strip=ingestion.strip,
         classification=prop.classification or "internal",
         description=prop.description or "",

@@ -1,41 +1,43 @@
-"""Synthetic deliveries of the nine feeds, as files with the quirks of the real ones.
+"""Synthetic deliveries of all feeds, as files with the quirks of the real ones.
 
 Every value is a hash of (seed, country, day, row, purpose): no generator state is carried along, so
 a whole country is drawn in large vectorised blocks and yet a day looks the same however many days
-or countries are asked for. Reference data lives in `catalogue`, planted trouble in `dirt`.
+or countries are asked for. The nine nightly feeds are drawn here, the others in `channels`;
+reference data lives in `catalogue`, planted trouble in `dirt`.
 """
 
 import gzip
-import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from retail_platform.demo import catalogue
+from retail_platform.demo import catalogue, channels
 from retail_platform.demo import dirt as dirty
+from retail_platform.demo.articles import SIZE_WORDS, Articles
 from retail_platform.demo.catalogue import ARTICLE_GROUPS, CAMPAIGNS, MARKETS, Market
+from retail_platform.demo.chance import (
+    Ints, Purpose, below, blocks, draw, key_of, mixed, normal, pick, unit, words_at,
+)  # fmt: skip
 from retail_platform.demo.dirt import Dirt
+from retail_platform.demo.files import (
+    EPOCH, csv_bytes, date_of, file_name, split_csv, timestamp,
+)  # fmt: skip
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Keys = npt.NDArray[np.uint64]
 Sink = Callable[[str, bytes], None]
 """Receives file name and content, in order of delivery."""
 
-FEEDS = (
+NIGHTLY_FEEDS = (
     "stores", "employees", "customers", "products", "discounts", "fx_rates", "partner_stores",
     "partner_sales", "transactions",
 )  # fmt: skip
-EPOCH = date(2020, 1, 1)
+FEEDS = (*NIGHTLY_FEEDS, *channels.FEEDS)
 MAX_DAYS = 4_000
 INVOICES_PER_DAY = 25_000
 """Counters of a country-day; with `MAX_DAYS` they fill the eight digits of an invoice number."""
@@ -98,7 +100,7 @@ class GeneratorSpec:
         if min(self.days, self.lines_per_day, self.reference_every) < 1:
             problems.append("days, lines_per_day and reference_every: expected at least 1")
         if self.first < 0 or self.first + self.days > MAX_DAYS:
-            limits = f"{_date(0)} to {_date(MAX_DAYS - 1)}"
+            limits = f"{date_of(0)} to {date_of(MAX_DAYS - 1)}"
             problems.append(f"{self.days} days from {self.first_day}: expected days in {limits}")
         if self.seed < 0:
             problems.append(f"seed {self.seed}: expected zero or more")
@@ -212,164 +214,6 @@ def folder_sink(folder: Path) -> Sink:
     return write
 
 
-# --- counter-based randomness ---------------------------------------------------------------------
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_SALE, _DAY, _CUSTOMER, _CHANGE, _PRODUCT, _COST, _EMPLOYEE, _PARTNER, _RATE = range(9)
-
-
-def _mixed(key: Keys) -> Keys:
-    """Finaliser of splitmix64: every input bit decides about every output bit."""
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))
-
-
-def _key(*parts: int | Ints) -> Keys:
-    """One key per row from its coordinates; integers apply to all rows."""
-    key = np.zeros(1, np.uint64)
-    for part in parts:
-        key = _mixed(key + _GOLDEN + np.atleast_1d(np.asarray(part)).astype(np.uint64))
-    return key
-
-
-def _draw(key: Keys, purpose: int | Ints) -> Keys:
-    """Independent 64 bits for one of many purposes of a key."""
-    return _mixed(key + _GOLDEN * np.atleast_1d(np.asarray(purpose)).astype(np.uint64))
-
-
-def _unit(bits: Keys) -> Floats:
-    """Uniform in [0, 1)."""
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _below(bits: Keys, limit: int | Ints) -> Ints:
-    """Uniform integer in [0, limit)."""
-    return (_unit(bits) * limit).astype(np.int64)
-
-
-def _pick(bits: Keys, shares: Sequence[float]) -> Ints:
-    """Index drawn with given shares, which add up to one."""
-    return np.searchsorted(np.cumsum(shares)[:-1], _unit(bits), side="right").astype(np.int64)
-
-
-def _normal(key: Keys) -> Floats:
-    """Roughly standard normal, within +-3.5."""
-    draws: Floats = np.stack([_unit(_draw(key, purpose)) for purpose in range(4)])
-    return np.asarray((draws.sum(axis=0) - 2.0) * 3.0**0.5)
-
-
-def _take(words: Sequence[str | None], index: Ints) -> pl.Series:
-    """Words by position."""
-    return pl.Series(words, dtype=pl.String).gather(index)
-
-
-def _blocks(sizes: Ints) -> tuple[Ints, Ints]:
-    """Owner and position of every member of consecutive groups of given sizes."""
-    owner = np.repeat(np.arange(sizes.size), sizes)
-    return owner, np.arange(owner.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-
-
-# --- calendar, names, files -----------------------------------------------------------------------
-
-
-def _date(day: int) -> date:
-    return EPOCH + timedelta(days=int(day))
-
-
-def _timestamp(day: Ints, second: Ints) -> pl.Series:
-    moment = np.datetime64(EPOCH, "s") + (day * 86_400 + second).astype("timedelta64[s]")
-    return pl.Series(moment.astype("datetime64[ms]"))
-
-
-def _file_name(feed: str, token: str | None, day: int) -> str:
-    return "_".join(filter(None, (feed, token, f"{_date(day):%Y%m%d}"))) + ".csv"
-
-
-def _csv(frame: pl.DataFrame, header: bool = True) -> bytes:
-    buffer = io.BytesIO()
-    frame.write_csv(buffer, include_header=header)
-    return buffer.getvalue()
-
-
-def _split_csv(frame: pl.DataFrame, sizes: Ints, header: bool = True) -> Iterator[bytes]:
-    """One CSV per group of consecutive rows.
-
-    Writing all rows at once and cutting at line ends is several times faster than writing each
-    group; no value holds a line break.
-    """
-    head, text = _csv(frame.clear(), header), _csv(frame, header=False)
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
-    cuts = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(sizes)])].tolist()
-    for start, end in pairwise(cuts):
-        yield head + text[start:end]
-
-
-# --- the article range ----------------------------------------------------------------------------
-
-_SIZE_RUNS = sorted({run for group in ARTICLE_GROUPS for run in group.sizes})
-_SIZE_WORDS = sorted({word for run in _SIZE_RUNS for word in run.split("|")})
-
-
-class _Articles:
-    """The article range, one array position per article; position 0 is article number 1."""
-
-    def __init__(self, seed: int, count: int) -> None:
-        self.number: Ints = np.arange(1, count + 1)
-        self.group: Ints = (self.number - 1) % len(ARTICLE_GROUPS)
-        self.groups = [ARTICLE_GROUPS[i] for i in self.group]
-        self.key = _key(seed, _PRODUCT, self.number)
-        choice = _below(_draw(self.key, 10), np.array([len(g.sizes) for g in self.groups]))
-        runs = [g.sizes[i] for g, i in zip(self.groups, choice, strict=True)]
-        self.run: Ints = np.array([_SIZE_RUNS.index(run) for run in runs])
-        self.color = np.where(
-            _unit(_draw(self.key, 11)) < catalogue.COLORED_SHARE,
-            _below(_draw(self.key, 12), len(catalogue.COLORS)),
-            len(catalogue.COLORS),
-        )
-        typical = np.array([g.price for g in self.groups])
-        self.dollars: Floats = typical * np.exp(0.35 * _normal(self.key))
-        # Sales favour the front of this list, so its order must not follow article numbers.
-        listed = np.repeat(self.number - 1, [g.share for g in self.groups])
-        shuffle = _draw(_key(seed, _PRODUCT, 0), np.arange(listed.size))
-        self.popular: Ints = listed[np.argsort(shuffle, kind="stable")]
-        self.sku_heads = [
-            f"{g.category[:2]}{g.sub_category[:2]}{n}-".upper()
-            for g, n in zip(self.groups, self.number, strict=True)
-        ]
-
-    def sizes(self, article: Ints, bits: Keys) -> Ints:
-        """One of the sizes of each article, as a position in `_SIZE_WORDS`."""
-        runs = [[_SIZE_WORDS.index(word) for word in run.split("|")] for run in _SIZE_RUNS]
-        table = np.array([run + [0] * (len(_SIZE_WORDS) - len(run)) for run in runs])
-        run = self.run[article]
-        return table[run, _below(bits, np.array([len(run) for run in runs])[run])]
-
-    def frame(self, seed: int, quarter: int) -> pl.DataFrame:
-        """The products feed; one article in ten is calculated anew each quarter."""
-        material = _below(_draw(self.key, 13), len(catalogue.MATERIALS))
-        texts = {
-            f"Description {language}": [
-                catalogue.DESCRIPTIONS[i].format(g.words[i], catalogue.MATERIALS[m][i])
-                for g, m in zip(self.groups, material, strict=True)
-            ]
-            for i, language in enumerate(catalogue.LANGUAGES)
-        }
-        anew = _unit(_key(seed, _COST, quarter, self.number)) < 0.1
-        cost = np.clip(self.dollars * 0.29, 0.56, 77.19) * np.where(anew, 1.04, 1.0)
-        return pl.DataFrame(
-            {
-                "Product ID": self.number,
-                "Category": [g.category for g in self.groups],
-                "Sub Category": [g.sub_category for g in self.groups],
-                **texts,
-                "Color": _take([*catalogue.COLORS, None], self.color),
-                "Sizes": _take([run or None for run in _SIZE_RUNS], self.run),
-                "Production Cost": np.round(cost, 2),
-            }
-        )
-
-
 # --- customers ------------------------------------------------------------------------------------
 
 
@@ -390,25 +234,25 @@ def _customers(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]
     """Everybody on the first day, then who is new or has moved; and the rows of each day."""
     days, after = spec.all_days, _members(spec, market, spec.all_days)
     before = np.concatenate([[0], after[:-1]])
-    owner, position = _blocks(after - before)
+    owner, position = blocks(after - before)
     joined = pl.DataFrame({"day": days[owner], "member": before[owner] + position})
     joined = joined.with_columns(version=pl.lit(0, pl.Int64))
-    owner, position = _blocks(np.maximum(2, before // 2_000) * (days > spec.first))
-    key = _key(spec.seed, _CHANGE, market.first_store, days[owner], position)
-    moved = pl.DataFrame({"day": days[owner], "member": _below(key, before[owner])}).unique()
+    owner, position = blocks(np.maximum(2, before // 2_000) * (days > spec.first))
+    key = key_of(spec.seed, Purpose.CHANGE, market.first_store, days[owner], position)
+    moved = pl.DataFrame({"day": days[owner], "member": below(key, before[owner])}).unique()
     rows = pl.concat([joined, moved.with_columns(version=pl.col("day") + 1)])
     rows = rows.sort("day", "member")
     member, version = rows["member"].to_numpy(), rows["version"].to_numpy()
-    person = _key(spec.seed, _CUSTOMER, market.first_store, member)
-    contact = _mixed(person + version.astype(np.uint64))
-    name = [_below(_draw(person, i), len(words)) for i, words in enumerate(market.names)]
-    title = _pick(_draw(person, 2), (0.95, 0.02, 0.02, 0.01))
-    suffix = _pick(_draw(person, 3), (0.96, 0.01, 0.01, 0.01, 0.01))
-    phone = _below(_draw(contact, 4), len(market.phones))
-    mail = _take(catalogue.MAIL_DOMAINS, _pick(_draw(contact, 5), (0.5, 0.3, 0.2)))
-    job = _below(_draw(contact, 6), len(catalogue.JOB_TITLES))
-    jobless = _unit(_draw(contact, 7)) < catalogue.JOBLESS_SHARE
-    age = _below(_draw(person, 8), 24_500).astype("timedelta64[D]")
+    person = key_of(spec.seed, Purpose.CUSTOMER, market.first_store, member)
+    contact = mixed(person + version.astype(np.uint64))
+    name = [below(draw(person, i), len(words)) for i, words in enumerate(market.names)]
+    title = pick(draw(person, 2), (0.95, 0.02, 0.02, 0.01))
+    suffix = pick(draw(person, 3), (0.96, 0.01, 0.01, 0.01, 0.01))
+    phone = below(draw(contact, 4), len(market.phones))
+    mail = words_at(catalogue.MAIL_DOMAINS, pick(draw(contact, 5), (0.5, 0.3, 0.2)))
+    job = below(draw(contact, 6), len(catalogue.JOB_TITLES))
+    jobless = unit(draw(contact, 7)) < catalogue.JOBLESS_SHARE
+    age = below(draw(person, 8), 24_500).astype("timedelta64[D]")
     marks = [list(mark) for mark in zip(*market.phones, strict=True)]
     three, four = [f"{i:03d}" for i in range(1_000)], [f"{i:04d}" for i in range(10_000)]
 
@@ -424,34 +268,34 @@ def _customers(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]
         {
             "Customer ID": ids,
             "Name": joined_text(
-                _take(["", *catalogue.TITLES], title),
-                _take(market.names[0], name[0]),
+                words_at(["", *catalogue.TITLES], title),
+                words_at(market.names[0], name[0]),
                 space(" "),
-                _take(market.names[1], name[1]),
-                _take(["", *catalogue.SUFFIXES], suffix),
+                words_at(market.names[1], name[1]),
+                words_at(["", *catalogue.SUFFIXES], suffix),
             ),
             "Email": joined_text(
-                _take(market.mail_names[0], name[0]),
+                words_at(market.mail_names[0], name[0]),
                 space("."),
-                _take(market.mail_names[1], name[1]),
+                words_at(market.mail_names[1], name[1]),
                 pl.Series(ids % 997),
                 space("@"),
                 mail,
             ),
             "Telephone": joined_text(
-                _take(marks[0], phone),
-                _take(three, _below(_draw(contact, 9), 1_000)),
-                _take(marks[1], phone),
-                _take(three, _below(_draw(contact, 10), 1_000)),
-                _take(marks[2], phone),
-                _take(four, _below(_draw(contact, 11), 10_000)),
-                _take(marks[3], phone),
+                words_at(marks[0], phone),
+                words_at(three, below(draw(contact, 9), 1_000)),
+                words_at(marks[1], phone),
+                words_at(three, below(draw(contact, 10), 1_000)),
+                words_at(marks[2], phone),
+                words_at(four, below(draw(contact, 11), 10_000)),
+                words_at(marks[3], phone),
             ),
-            "City": _take([shop.city for shop in market.shops], _below(_draw(contact, 12), 5)),
+            "City": words_at([shop.city for shop in market.shops], below(draw(contact, 12), 5)),
             "Country": space(market.name),
-            "Gender": _take(catalogue.GENDERS, _pick(_draw(person, 13), catalogue.GENDER_SHARE)),
+            "Gender": words_at(catalogue.GENDERS, pick(draw(person, 13), catalogue.GENDER_SHARE)),
             "Date Of Birth": pl.Series(np.datetime64("1940-01-01", "D") + age).cast(pl.Date),
-            "Job Title": _take(
+            "Job Title": words_at(
                 [*catalogue.JOB_TITLES, None], np.where(jobless, len(catalogue.JOB_TITLES), job)
             ),
         }
@@ -478,9 +322,9 @@ def _employees(seed: int, market: Market) -> pl.DataFrame:
             ["Sales Associate"] * shop.associates + list(catalogue.OTHER_POSITIONS)
         )
     ]
-    key = _key(seed, _EMPLOYEE, np.array([row[0] for row in rows]))
+    key = key_of(seed, Purpose.EMPLOYEE, np.array([row[0] for row in rows]))
     first, second = (
-        _take(words, _below(_draw(key, i), len(words))) for i, words in enumerate(market.names)
+        words_at(words, below(draw(key, i), len(words))) for i, words in enumerate(market.names)
     )
     schema = ["Employee ID", "Store ID", "Position"]
     return pl.DataFrame(rows, schema, orient="row").select(
@@ -491,7 +335,7 @@ def _employees(seed: int, market: Market) -> pl.DataFrame:
 def _percent_off(days: Ints) -> Ints:
     """Reduction in percent per day and article group."""
     table = np.zeros((days.size, len(ARTICLE_GROUPS)), np.int64)
-    for row, day in enumerate(map(_date, days)):
+    for row, day in enumerate(map(date_of, days)):
         for campaign in CAMPAIGNS:
             first, last = campaign.window(day.year)
             if first <= day <= last:
@@ -503,10 +347,10 @@ def _rates(seed: int) -> dict[str, list[str]]:
     """Currency -> quotation of every day since `EPOCH`; weekends repeat Friday's."""
     quotes = {}
     for i, (currency, (base, decimals)) in enumerate(sorted(catalogue.FX_BASE.items())):
-        steps = 0.004 * _normal(_key(seed, _RATE, i, np.arange(MAX_DAYS)))
+        steps = 0.004 * normal(key_of(seed, Purpose.RATE, i, np.arange(MAX_DAYS)))
         level, quotes[currency] = 0.0, list[str]()
         for day, step in enumerate(steps):
-            if _date(day).weekday() < 5:
+            if date_of(day).weekday() < 5:
                 # The pull back to the base keeps a walk of ten years believable.
                 level = 0.99 * level + float(step)
             quotes[currency].append(f"{base * np.exp(level):.{decimals}f}")
@@ -517,22 +361,22 @@ def _partner_sales(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, I
     """Receipts of all days, in the mix of notations partners use; and the rows of each day."""
     days = spec.all_days
     count = max(3, round(spec.lines_per_day * market.volume * PARTNER_SHARE))
-    owner, position = _blocks(np.full(days.size, count))
-    key = _key(spec.seed, _PARTNER, market.first_store, days[owner], position)
-    moment = _timestamp(days[owner], 9 * 3_600 + _below(_draw(key, 0), 11 * 3_600))
+    owner, position = blocks(np.full(days.size, count))
+    key = key_of(spec.seed, Purpose.PARTNER, market.first_store, days[owner], position)
+    moment = timestamp(days[owner], 9 * 3_600 + below(draw(key, 0), 11 * 3_600))
     transaction = days[owner] * 100_000 + position
-    cents = pl.Series((5_100 * np.exp(0.6 * _normal(key))).astype(np.int64)).clip(100)
+    cents = pl.Series((5_100 * np.exp(0.6 * normal(key))).astype(np.int64)).clip(100)
     frame = pl.DataFrame(
         {
             "moment": moment,
-            "shop": _below(_draw(key, 4), catalogue.PARTNER_SHOPS) + 1,
-            "form": _below(_draw(key, 5), 3),
-            "dollar": _take(["", "$"], _below(_draw(key, 6), 2)),
+            "shop": below(draw(key, 4), catalogue.PARTNER_SHOPS) + 1,
+            "form": below(draw(key, 5), 3),
+            "dollar": words_at(["", "$"], below(draw(key, 6), 2)),
             "cents": cents,
             "transaction_id": pl.Series(transaction).cast(pl.String),
             "receipt_token": pl.Series(transaction * 7 + 3).cast(pl.String),
-            "source_id": _take(catalogue.PARTNER_SOURCES, _below(_draw(key, 7), 3)),
-            "user_role": _take(catalogue.PARTNER_ROLES, _pick(_draw(key, 8), (0.7, 0.1, 0.2))),
+            "source_id": words_at(catalogue.PARTNER_SOURCES, below(draw(key, 7), 3)),
+            "user_role": words_at(catalogue.PARTNER_ROLES, pick(draw(key, 8), (0.7, 0.1, 0.2))),
         }
     )
     time = pl.col("moment").dt
@@ -562,17 +406,17 @@ def _partner_sales(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, I
 
 
 def _sales(
-    spec: GeneratorSpec, market: Market, articles: _Articles, days: Ints
+    spec: GeneratorSpec, market: Market, articles: Articles, days: Ints
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Sale lines of some days, and the return lines they will cause (on their return's day).
 
     Money is in whole cents, prices in half units of the currency, days since `EPOCH`.
     """
-    dates = [_date(day) for day in days]
+    dates = [date_of(day) for day in days]
     season = [
         catalogue.MONTH_FACTOR[d.month - 1] * catalogue.WEEKDAY_FACTOR[d.weekday()] for d in dates
     ]
-    weather = 0.92 + 0.16 * _unit(_key(spec.seed, _DAY, market.first_store, days))
+    weather = 0.92 + 0.16 * unit(key_of(spec.seed, Purpose.DAY, market.first_store, days))
     line_mean = float(np.dot(catalogue.LINES_PER_INVOICE, range(1, 8)))
     expected = spec.lines_per_day * market.volume / line_mean * np.array(season) * weather
     invoices = np.maximum(1, np.rint(expected)).astype(np.int64)
@@ -581,31 +425,31 @@ def _sales(
             f"{invoices.max()} invoices in {market.code} on {dates[int(invoices.argmax())]}: "
             f"invoice numbers allow {INVOICES_PER_DAY} a day; lower lines_per_day"
         )
-    owner, sequence = _blocks(invoices)
+    owner, sequence = blocks(invoices)
     day = days[owner]
-    key = _key(spec.seed, _SALE, market.first_store, day, sequence)
-    lines = 1 + _pick(_draw(key, 0), catalogue.LINES_PER_INVOICE)
-    shop = _pick(_draw(key, 1), catalogue.STORE_SHARE)
+    key = key_of(spec.seed, Purpose.SALE, market.first_store, day, sequence)
+    lines = 1 + pick(draw(key, 0), catalogue.LINES_PER_INVOICE)
+    shop = pick(draw(key, 1), catalogue.STORE_SHARE)
     associates = np.array([shop.associates for shop in market.shops])
-    employee = _first_employees()[market.code][shop] + _below(_draw(key, 2), associates[shop])
+    employee = _first_employees()[market.code][shop] + below(draw(key, 2), associates[shop])
     # The power makes early members the loyal ones and leaves some who never buy.
-    member = _unit(_draw(key, 3)) ** 1.5 * _members(spec, market, days)[owner]
+    member = unit(draw(key, 3)) ** 1.5 * _members(spec, market, days)[owner]
     shares, hours = zip(*catalogue.OPENING_HOURS, strict=True)
     # Sequence numbers follow the clock, so a file needs no sorting by time.
-    progress = (sequence + _unit(_draw(key, 4))) / invoices[owner]
+    progress = (sequence + unit(draw(key, 4))) / invoices[owner]
     second = (np.interp(progress, shares, hours) * 3_600).astype(np.int64)
-    returned = _unit(_draw(key, 6)) < RETURN_RATE
-    partial = (_unit(_draw(key, 7)) < PARTIAL_RETURNS) & (lines > 1)
-    taken_back = np.where(partial, 1 + _below(_draw(key, 8), lines), 0)
-    delay = _below(_draw(key, 9), LAST_RETURN_DAY + 1)
+    returned = unit(draw(key, 6)) < RETURN_RATE
+    partial = (unit(draw(key, 7)) < PARTIAL_RETURNS) & (lines > 1)
+    taken_back = np.where(partial, 1 + below(draw(key, 8), lines), 0)
+    delay = below(draw(key, 9), LAST_RETURN_DAY + 1)
 
-    invoice, line = _blocks(lines)
-    line_key = _draw(key[invoice], 16 + line)
-    rank = _unit(_draw(line_key, 0)) ** 1.3 * articles.popular.size
+    invoice, line = blocks(lines)
+    line_key = draw(key[invoice], 16 + line)
+    rank = unit(draw(line_key, 0)) ** 1.3 * articles.popular.size
     article = articles.popular[rank.astype(np.int64)]
     half_units = np.maximum(1, np.rint(2 * market.price_level * articles.dollars)).astype(np.int64)
     price = half_units[article]
-    quantity = 1 + _pick(_draw(line_key, 1), catalogue.QUANTITY)
+    quantity = 1 + pick(draw(line_key, 1), catalogue.QUANTITY)
     percent = _percent_off(days)[owner[invoice], articles.group[article]]
     cents = (price * quantity * (100 - percent) + 1) // 2  # half a cent goes up
     total = np.add.reduceat(cents, np.cumsum(lines) - lines)
@@ -618,7 +462,7 @@ def _sales(
             "line": line + 1,
             "customer": _customer_ids(market, member.astype(np.int64))[invoice],
             "article": article,
-            "size": articles.sizes(article, _draw(line_key, 2)),
+            "size": articles.sizes(article, draw(line_key, 2)),
             "half_units": price,
             "quantity": quantity,
             "second": second[invoice],
@@ -626,7 +470,7 @@ def _sales(
             "cents": cents,
             "shop": shop[invoice],
             "employee": employee[invoice],
-            "cash": (_unit(_draw(key, 5)) < 0.1997).astype(np.int64)[invoice],
+            "cash": (unit(draw(key, 5)) < 0.1997).astype(np.int64)[invoice],
             "total": total[invoice],
             "plain": ((lines == 1) & ~returned)[invoice],
         }
@@ -654,7 +498,7 @@ def _in_file_order(rows: pl.DataFrame) -> pl.DataFrame:
     return rows[np.argsort(order, kind="stable")]
 
 
-def _rendered(market: Market, articles: _Articles, rows: pl.DataFrame) -> pl.DataFrame:
+def _rendered(market: Market, articles: Articles, rows: pl.DataFrame) -> pl.DataFrame:
     """The transactions feed as the tills write it."""
     column = {name: rows[name].to_numpy() for name in rows.columns}
     four = [f"{i:04d}" for i in range(10_000)]
@@ -665,15 +509,15 @@ def _rendered(market: Market, articles: _Articles, rows: pl.DataFrame) -> pl.Dat
     two = [f"{i:02d}" for i in range(60)]
     minutes = [f"{hour}:{minute}:" for hour in two[:24] for minute in two]
     text = {
-        "head": _take(heads, column["is_return"] * len(stores) + column["shop"]),
-        "high": _take(four, column["counter"] // 10_000),
-        "low": _take(four, column["counter"] % 10_000),
-        "day": _take([f"{_date(first + i)} " for i in range(span)], column["day"] - first),
-        "minute": _take(minutes, column["second"] // 60),
-        "second": _take(two, column["second"] % 60),
-        "sku": _take(articles.sku_heads, column["article"]),
-        "sku_size": _take([f"{word}-" for word in _SIZE_WORDS], column["size"]),
-        "sku_color": _take([*colors, ""], color),
+        "head": words_at(heads, column["is_return"] * len(stores) + column["shop"]),
+        "high": words_at(four, column["counter"] // 10_000),
+        "low": words_at(four, column["counter"] % 10_000),
+        "day": words_at([f"{date_of(first + i)} " for i in range(span)], column["day"] - first),
+        "minute": words_at(minutes, column["second"] // 60),
+        "second": words_at(two, column["second"] % 60),
+        "sku": words_at(articles.sku_heads, column["article"]),
+        "sku_size": words_at([f"{word}-" for word in SIZE_WORDS], column["size"]),
+        "sku_color": words_at([*colors, ""], color),
     }
     joined = pl.DataFrame(text).select(
         invoice=pl.concat_str("head", "high", "low"),
@@ -687,8 +531,8 @@ def _rendered(market: Market, articles: _Articles, rows: pl.DataFrame) -> pl.Dat
             "Line": column["line"],
             "Customer ID": column["customer"],
             "Product ID": column["article"] + 1,
-            "Size": _take([word or None for word in _SIZE_WORDS], column["size"]),
-            "Color": _take([*colors, None], color),
+            "Size": words_at([word or None for word in SIZE_WORDS], column["size"]),
+            "Color": words_at([*colors, None], color),
             "Unit Price": column["half_units"] / 2,
             "Quantity": column["quantity"],
             "Date": joined["moment"],
@@ -698,8 +542,8 @@ def _rendered(market: Market, articles: _Articles, rows: pl.DataFrame) -> pl.Dat
             "Employee ID": column["employee"],
             **{name: pl.repeat(word, rows.height, eager=True) for name, word in same.items()},
             "SKU": joined["sku"],
-            "Transaction Type": _take(["Sale", "Return"], column["is_return"]),
-            "Payment Method": _take(["Credit Card", "Cash"], column["cash"]),
+            "Transaction Type": words_at(["Sale", "Return"], column["is_return"]),
+            "Payment Method": words_at(["Credit Card", "Cash"], column["cash"]),
             "Invoice Total": column["total"] / 100,
         }
     )
@@ -725,8 +569,8 @@ class _Generation:
         return self.manifest
 
     @cached_property
-    def articles(self) -> _Articles:
-        return _Articles(self.spec.seed, self.spec.products)
+    def articles(self) -> Articles:
+        return Articles(self.spec.seed, self.spec.products)
 
     def packed(self, name: str, data: bytes) -> tuple[str, bytes]:
         """Name and content as delivered."""
@@ -735,7 +579,7 @@ class _Generation:
         return name, data
 
     def deliver(self, feed: str, token: str | None, day: int, data: bytes, rows: int) -> None:
-        name, data = self.packed(_file_name(feed, token, day), data)
+        name, data = self.packed(file_name(feed, token, day), data)
         self.sink(name, data)
         self.manifest.files.append(name)
         self.manifest.rows[feed] += rows
@@ -743,14 +587,14 @@ class _Generation:
     def deliver_reference(
         self, feed: str, market: Market, frame: pl.DataFrame, header: bool = True
     ) -> None:
-        data = _csv(frame, header)
+        data = csv_bytes(frame, header)
         for day in self.reference_days:
             self.deliver(feed, market.token, day, data, frame.height)
 
     def deliver_daily(
         self, feed: str, market: Market, frame: pl.DataFrame, sizes: Ints, header: bool = True
     ) -> None:
-        contents = _split_csv(frame, sizes, header)
+        contents = split_csv(frame, sizes, header)
         for day, size, data in zip(self.spec.all_days, sizes, contents, strict=True):
             self.deliver(feed, market.token, day, data, int(size))
 
@@ -758,11 +602,11 @@ class _Generation:
         """One file for all countries on the first day, then one per country."""
         first, *later = self.reference_days
         frame = catalogue.stores(self.markets)
-        self.deliver("stores", "ALL", first, _csv(frame), frame.height)
+        self.deliver("stores", "ALL", first, csv_bytes(frame), frame.height)
         for market in self.markets:
             frame = catalogue.stores([market])
             for day in later:
-                self.deliver("stores", market.token, day, _csv(frame), frame.height)
+                self.deliver("stores", market.token, day, csv_bytes(frame), frame.height)
 
     def employees(self) -> None:
         for market in self.markets:
@@ -785,22 +629,22 @@ class _Generation:
     def products(self) -> None:
         contents: dict[int, bytes] = {}
         for day in self.reference_days:
-            quarter = _date(day).year * 4 + (_date(day).month - 1) // 3
+            quarter = date_of(day).year * 4 + (date_of(day).month - 1) // 3
             if quarter not in contents:
-                contents[quarter] = _csv(self.articles.frame(self.spec.seed, quarter))
+                contents[quarter] = csv_bytes(self.articles.frame(self.spec.seed, quarter))
             self.deliver("products", None, day, contents[quarter], self.spec.products)
 
     def discounts(self) -> None:
         for day in self.reference_days:
-            frame = catalogue.discounts(_date(day) + timedelta(days=60))
-            self.deliver("discounts", None, day, _csv(frame), frame.height)
+            frame = catalogue.discounts(date_of(day) + timedelta(days=60))
+            self.deliver("discounts", None, day, csv_bytes(frame), frame.height)
 
     def fx_rates(self) -> None:
         """Weekdays; the first day in any case, or its sales could not be converted."""
         rates = _rates(self.spec.seed)
         for day in self.spec.all_days:
-            if _date(day).weekday() < 5 or day == self.spec.first:
-                lines = [f"{_date(day)},{currency},{rates[currency][day]}" for currency in rates]
+            if date_of(day).weekday() < 5 or day == self.spec.first:
+                lines = [f"{date_of(day)},{currency},{rates[currency][day]}" for currency in rates]
                 data = "\n".join(["Date,Currency,Rate", *lines, ""]).encode()
                 self.deliver("fx_rates", None, day, data, len(lines))
 
@@ -824,7 +668,7 @@ class _Generation:
         self.manifest.net_sales = _net_sales(pl.concat(loaded))
         unknown = self.plants.unknown_file
         if unknown:
-            name = _file_name("store_sales", MARKETS[unknown[0]].token, days[unknown[1]])
+            name = file_name("store_sales", MARKETS[unknown[0]].token, days[unknown[1]])
             name, data = self.packed(name, b"store,amount\nP01,12.50\n")
             self.sink(name, data)
             self.manifest.files.append(name)
@@ -838,8 +682,8 @@ class _Generation:
             late = dirty.plain_sales(sales, sold)[1 : move.rows + 1]  # the day keeps its first
             if move.country == market.code and late.size:
                 file_day[late] = delivered
-                name, _ = self.packed(_file_name("transactions", market.token, delivered), b"")
-                self.manifest.late_rows.append(LateRows(name, _date(sold), late.size))
+                name, _ = self.packed(file_name("transactions", market.token, delivered), b"")
+                self.manifest.late_rows.append(LateRows(name, date_of(sold), late.size))
         return sales.with_columns(pl.Series("file_day", file_day))
 
     def deliver_transactions(self, market: Market, block: Ints, rows: pl.DataFrame) -> pl.DataFrame:
@@ -850,7 +694,7 @@ class _Generation:
             for country, day in self.plants.special_cells()
             if country == market.code
         }
-        contents = _split_csv(_rendered(market, self.articles, rows), sizes)
+        contents = split_csv(_rendered(market, self.articles, rows), sizes)
         loaded = [rows.filter(~pl.col("file_day").is_in(special))]
         for day, size, data in zip(block, sizes, contents, strict=True):
             if day in special:
@@ -863,10 +707,10 @@ class _Generation:
     def deliver_planted(self, market: Market, day: int, rows: pl.DataFrame) -> pl.DataFrame:
         """Deliver one file with its planted trouble; the rows of it that must be loaded."""
         cell, plants, manifest = (market.code, day - self.spec.first), self.plants, self.manifest
-        plain_name = _file_name("transactions", market.token, day)
+        plain_name = file_name("transactions", market.token, day)
         lines = _rendered(market, self.articles, rows)
         if cell == plants.broken_file:
-            self.sink(f"{plain_name}.gz", dirty.truncated_gzip(_csv(lines)))
+            self.sink(f"{plain_name}.gz", dirty.truncated_gzip(csv_bytes(lines)))
             manifest.files.append(f"{plain_name}.gz")
             manifest.broken[f"{plain_name}.gz"] = "the gzip stream ends early"
             return rows.clear()
@@ -882,7 +726,7 @@ class _Generation:
             copies = lines.head(dirty.DUPLICATE_ROWS)
             lines = pl.concat([lines, copies])
             manifest.duplicates[name] = copies.height
-        data = _csv(lines)
+        data = csv_bytes(lines)
         if cell == plants.late_file:
             manifest.late_files.append(name)
             manifest.second_wave.append(self.packed(plain_name, data))
@@ -895,7 +739,7 @@ class _Generation:
         if cell == plants.correction:
             loaded = dirty.corrected(rows, day)
             manifest.corrections.append(name)
-            second = _csv(_rendered(market, self.articles, loaded))
+            second = csv_bytes(_rendered(market, self.articles, loaded))
             manifest.second_wave.append(self.packed(plain_name, second))
             manifest.rows["transactions"] += loaded.height - rows.height
         return loaded
@@ -906,7 +750,7 @@ def _net_sales(loaded: pl.DataFrame) -> pl.DataFrame:
     rows = loaded.group_by("country", "day").agg(pl.col("cents").sum()).sort("country", "day")
     return pl.DataFrame(
         [
-            (country, _date(day), MARKETS[country].currency, Decimal(cents).scaleb(-2))
+            (country, date_of(day), MARKETS[country].currency, Decimal(cents).scaleb(-2))
             for country, day, cents in rows.iter_rows()
         ],
         {

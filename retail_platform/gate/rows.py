@@ -20,6 +20,7 @@ META = ("_file", "_row", "_line", "_country", "_batch_date", "_problem", "_rescu
 """Columns a frame carries beside the contract's: file index, row number, original text, country,
 batch day, a reason found while splitting, unknown columns as JSON."""
 
+_OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _EARLIEST, _LATEST = pl.date(1900, 1, 1), pl.date(2100, 12, 31)
 
 
@@ -222,7 +223,14 @@ def _moment(text: pl.Expr, column: Column, pattern: str) -> pl.Expr:
     if column.kind is Kind.DATE:
         value = text.str.to_date(pattern, strict=False)
         return pl.when(value.is_between(_EARLIEST, _LATEST)).then(value)
+    if "%z" in pattern and column.clock == "local":
+        text = pl.when(text.str.contains(_OFFSET)).then(text.str.replace(_OFFSET, ""))
+        pattern = pattern.replace("%z", "")
+    elif "%z" in pattern:
+        text = text.str.replace(r"[Zz]$", "+00:00")  # `%z` does not know it
     value = text.str.to_datetime(pattern, time_unit="us", strict=False)
+    if "%z" in pattern:
+        value = value.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return pl.when(value.dt.date().is_between(_EARLIEST, _LATEST)).then(value)
 
 

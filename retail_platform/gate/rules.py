@@ -36,9 +36,22 @@ def _window_ends_after_start(_: CountryRegistry) -> pl.Expr:
     return pl.col("ends_on") >= pl.col("starts_on")
 
 
+def _movement_sign(_: CountryRegistry) -> pl.Expr:
+    kind, quantity = pl.col("movement_type"), pl.col("quantity")
+    adds, takes = ("receipt", "transfer_in", "return"), ("sale", "transfer_out")
+    return (
+        pl.when(kind.is_in(adds))
+        .then(quantity > 0)
+        .when(kind.is_in(takes))
+        .then(quantity < 0)
+        .otherwise(pl.lit(value=True))
+    )
+
+
 RULES: dict[str, Rule] = {
     "currency_of_country": _currency_of_country,
     "sale_line_total": _sale_line_total,
     "return_line_is_negative": _return_line_is_negative,
     "window_ends_after_start": _window_ends_after_start,
+    "movement_sign": _movement_sign,
 }
