@@ -6,7 +6,16 @@ import polars as pl
 from retail_platform.demo import catalogue
 from retail_platform.demo.catalogue import ARTICLE_GROUPS
 from retail_platform.demo.chance import (
-    Floats, Ints, Keys, Purpose, below, draw, key_of, normal, unit, words_at,
+    Floats,
+    Ints,
+    Keys,
+    Purpose,
+    below,
+    draw,
+    key_of,
+    normal,
+    unit,
+    words_at,
 )
 
 SIZE_RUNS = sorted({run for group in ARTICLE_GROUPS for run in group.sizes})

@@ -337,6 +337,11 @@ JOB_TITLES = (
 )  # fmt: skip
 JOBLESS_SHARE = 0.355
 
+SUPPLIER_NAMES = ("Atlas", "Boreal", "Cardo", "Dunes", "Estrela", "Fjord", "Gingko", "Harbour")
+SUPPLIER_HOMES = (("PT", "EUR", 10), ("TR", "USD", 21), ("BD", "USD", 45), ("CN", "CNY", 38))
+"""Country a supplier ships from, currency of its invoices, shortest lead time in days."""
+COMPETITORS = ("Nordlys", "Casa Moda", "Brightside")
+
 PARTNER_GROUPS = ("Northwind Fashion", "Atelier Group")
 PARTNER_SHOPS = 4
 PARTNER_ROLES = ("cashier", "manager", "self_checkout")

@@ -17,7 +17,7 @@ Cell = tuple[str, int]
 
 @dataclass(frozen=True)
 class Dirt:
-    """Switches for the kinds of trouble in the store transactions.
+    """Switches for the kinds of trouble, in the store transactions unless another feed is named.
 
     A plant whose day lies outside the generated range is left out; ten days hold everything.
 
@@ -32,6 +32,9 @@ class Dirt:
         bad_rows: cells no contract accepts; those rows belong in quarantine.
         broken_file: the only file of a day is a gzip stream cut in half.
         unknown_file: a file whose name belongs to no feed.
+        repeated_events: tills send some events again, some of them a day later, and all of them
+            out of order.
+        late_changes: a day's changes of the stock table arrive in the second wave.
     """
 
     late_rows: bool = False
@@ -43,6 +46,8 @@ class Dirt:
     bad_rows: bool = False
     broken_file: bool = False
     unknown_file: bool = False
+    repeated_events: bool = False
+    late_changes: bool = False
 
     @classmethod
     def none(cls) -> "Dirt":
@@ -98,6 +103,8 @@ class Plants:
     late_file: Cell | None = None
     broken_file: Cell | None = None
     unknown_file: Cell | None = None
+    repeated_events: bool = False
+    late_changes: Cell | None = None
 
     def special_cells(self) -> set[Cell]:
         """Files that differ from the plain rendering of their rows or are delivered otherwise."""
@@ -150,6 +157,8 @@ def place(dirt: Dirt, countries: tuple[str, ...], days: int) -> Plants:
         late_file=cell(dirt.late_file, "GB", 6),
         broken_file=cell(dirt.broken_file, "ES", 7),
         unknown_file=cell(dirt.unknown_file, "FR", 7),
+        repeated_events=dirt.repeated_events,
+        late_changes=cell(dirt.late_changes, "FR", 5),
     )
 
 

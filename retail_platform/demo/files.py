@@ -14,19 +14,23 @@ EPOCH = date(2020, 1, 1)
 
 
 def date_of(day: int) -> date:
+    """Calendar day of a count of days since `EPOCH`."""
     return EPOCH + timedelta(days=int(day))
 
 
 def timestamp(day: Ints, second: Ints) -> pl.Series:
+    """Moments (to the millisecond, no zone) from days since `EPOCH` and seconds since midnight."""
     moment = np.datetime64(EPOCH, "s") + (day * 86_400 + second).astype("timedelta64[s]")
     return pl.Series(moment.astype("datetime64[ms]"))
 
 
-def file_name(feed: str, token: str | None, day: int) -> str:
-    return "_".join(filter(None, (feed, token, f"{date_of(day):%Y%m%d}"))) + ".csv"
+def file_name(feed: str, token: str | None, day: int, extension: str = "csv") -> str:
+    """Name of a delivery, the country left out where there is none."""
+    return "_".join(filter(None, (feed, token, f"{date_of(day):%Y%m%d}"))) + f".{extension}"
 
 
 def csv_bytes(frame: pl.DataFrame, header: bool = True) -> bytes:
+    """A frame as one CSV file."""
     buffer = io.BytesIO()
     frame.write_csv(buffer, include_header=header)
     return buffer.getvalue()

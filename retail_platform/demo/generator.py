@@ -23,11 +23,26 @@ from retail_platform.demo import dirt as dirty
 from retail_platform.demo.articles import SIZE_WORDS, Articles
 from retail_platform.demo.catalogue import ARTICLE_GROUPS, CAMPAIGNS, MARKETS, Market
 from retail_platform.demo.chance import (
-    Ints, Purpose, below, blocks, draw, key_of, mixed, normal, pick, unit, words_at,
+    Ints,
+    Purpose,
+    below,
+    blocks,
+    draw,
+    key_of,
+    mixed,
+    normal,
+    pick,
+    unit,
+    words_at,
 )  # fmt: skip
 from retail_platform.demo.dirt import Dirt
 from retail_platform.demo.files import (
-    EPOCH, csv_bytes, date_of, file_name, split_csv, timestamp,
+    EPOCH,
+    csv_bytes,
+    date_of,
+    file_name,
+    split_csv,
+    timestamp,
 )  # fmt: skip
 
 Sink = Callable[[str, bytes], None]
@@ -207,9 +222,11 @@ def folder_sink(folder: Path) -> Sink:
     folder.mkdir(parents=True, exist_ok=True)
 
     def write(name: str, data: bytes) -> None:
-        hidden = folder / f".{name}.part"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.with_name(f".{path.name}.part")
         hidden.write_bytes(data)
-        hidden.replace(folder / name)
+        hidden.replace(path)
 
     return write
 
@@ -230,7 +247,7 @@ def _members(spec: GeneratorSpec, market: Market, day: Ints) -> Ints:
     return np.asarray(base * (0.4 + 0.6 * (day + 1) / MAX_DAYS), np.int64)
 
 
-def _customers(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]:
+def _roster(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]:
     """Everybody on the first day, then who is new or has moved; and the rows of each day."""
     days, after = spec.all_days, _members(spec, market, spec.all_days)
     before = np.concatenate([[0], after[:-1]])
@@ -242,8 +259,12 @@ def _customers(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]
     moved = pl.DataFrame({"day": days[owner], "member": below(key, before[owner])}).unique()
     rows = pl.concat([joined, moved.with_columns(version=pl.col("day") + 1)])
     rows = rows.sort("day", "member")
-    member, version = rows["member"].to_numpy(), rows["version"].to_numpy()
-    person = key_of(spec.seed, Purpose.CUSTOMER, market.first_store, member)
+    return rows, np.bincount(rows["day"].to_numpy() - spec.first, minlength=spec.days)
+
+
+def _people(seed: int, market: Market, member: Ints, version: Ints) -> pl.DataFrame:
+    """Records of members; a later version lives elsewhere and is reached otherwise."""
+    person = key_of(seed, Purpose.CUSTOMER, market.first_store, member)
     contact = mixed(person + version.astype(np.uint64))
     name = [below(draw(person, i), len(words)) for i, words in enumerate(market.names)]
     title = pick(draw(person, 2), (0.95, 0.02, 0.02, 0.01))
@@ -261,10 +282,10 @@ def _customers(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]
         return frame.select(pl.concat_str(pl.all())).to_series()
 
     def space(text: str) -> pl.Series:
-        return pl.repeat(text, rows.height, eager=True)
+        return pl.repeat(text, member.size, eager=True)
 
     ids = _customer_ids(market, member)
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "Customer ID": ids,
             "Name": joined_text(
@@ -300,7 +321,6 @@ def _customers(spec: GeneratorSpec, market: Market) -> tuple[pl.DataFrame, Ints]
             ),
         }
     )
-    return frame, np.bincount(rows["day"].to_numpy() - spec.first, minlength=spec.days)
 
 
 # --- small reference feeds ------------------------------------------------------------------------
@@ -562,11 +582,76 @@ class _Generation:
         self.manifest = GeneratedManifest()
 
     def run(self) -> GeneratedManifest:
-        """Deliver feed by feed, transactions last."""
+        """Deliver feed by feed."""
         for feed in FEEDS:
-            if feed in self.spec.feeds:
+            if feed not in self.spec.feeds:
+                continue
+            if feed in channels.FEEDS:
+                self.channel(feed)
+            else:
                 getattr(self, feed)()
         return self.manifest
+
+    def channel(self, feed: str) -> None:
+        """Deliver a feed beside the nightly ones."""
+        if feed == "suppliers":
+            for file in channels.suppliers(self.world):
+                self.deliver_file(feed, file)
+            return
+        for market in self.markets:
+            for file in channels.files_of(feed, self.world, market, self.plants.repeated_events):
+                cell = (market.code, file.day - self.spec.first)
+                if feed == "stock_cdc" and cell == self.plants.late_changes:
+                    self.manifest.late_files.append(file.name)
+                    self.manifest.second_wave.append(self.packed(file.name, file.data))
+                    self.manifest.rows[feed] += file.rows
+                else:
+                    self.deliver_file(feed, file)
+
+    def deliver_file(self, feed: str, file: channels.File) -> None:
+        """Deliver one file of a channel as it is named there."""
+        name, data = self.packed(file.name, file.data)
+        self.sink(name, data)
+        self.manifest.files.append(name)
+        self.manifest.rows[feed] += file.rows
+
+    @cached_property
+    def world(self) -> channels.World:
+        """What the channels share with the shops."""
+        spec = self.spec
+        return channels.World(
+            seed=spec.seed,
+            days=spec.all_days,
+            reference_days=self.reference_days,
+            lines_per_day=spec.lines_per_day,
+            articles=self.articles,
+            receipts=self.receipts,
+            people=lambda market, *member: _people(spec.seed, market, *member),
+            roster=lambda market: _roster(spec, market),
+            members=lambda market, days: _members(spec, market, days),
+        )
+
+    def receipts(
+        self,
+        market: Market,
+        change: Callable[[Market, pl.DataFrame], pl.DataFrame] = lambda market, sales: sales,
+    ) -> Iterator[tuple[Ints, pl.DataFrame]]:
+        """Lines of a market in blocks of days; returns wait for the day of their file.
+
+        Args:
+            change: sends sales to another day's file.
+        """
+        days = self.spec.all_days
+        per_block = max(1, int(_BLOCK_LINES / (self.spec.lines_per_day * market.volume)))
+        waiting: list[pl.DataFrame] = []
+        for start in range(0, days.size, per_block):
+            block = days[start : start + per_block]
+            sales, returns = _sales(self.spec, market, self.articles, block)
+            sales = change(market, sales)
+            rows = _in_file_order(pl.concat([*waiting, sales, returns]))
+            due = rows["file_day"].search_sorted(int(block[-1]), side="right")
+            waiting = [rows[due:]]
+            yield block, rows[:due]
 
     @cached_property
     def articles(self) -> Articles:
@@ -574,7 +659,7 @@ class _Generation:
 
     def packed(self, name: str, data: bytes) -> tuple[str, bytes]:
         """Name and content as delivered."""
-        if self.spec.gzip:
+        if self.spec.gzip and not name.endswith(".gz"):
             return f"{name}.gz", gzip.compress(data, compresslevel=4, mtime=0)
         return name, data
 
@@ -619,7 +704,10 @@ class _Generation:
 
     def customers(self) -> None:
         for market in self.markets:
-            self.deliver_daily("customers", market, *_customers(self.spec, market))
+            rows, sizes = _roster(self.spec, market)
+            member, version = rows["member"].to_numpy(), rows["version"].to_numpy()
+            frame = _people(self.spec.seed, market, member, version)
+            self.deliver_daily("customers", market, frame, sizes)
 
     def partner_sales(self) -> None:
         for market in self.markets:
@@ -652,16 +740,8 @@ class _Generation:
         """Draw each country in blocks of days; returns and late sales wait for their file's day."""
         days, loaded, done = self.spec.all_days, [], 0
         for market in self.markets:
-            per_block = max(1, int(_BLOCK_LINES / (self.spec.lines_per_day * market.volume)))
-            waiting: list[pl.DataFrame] = []
-            for start in range(0, days.size, per_block):
-                block = days[start : start + per_block]
-                sales, returns = _sales(self.spec, market, self.articles, block)
-                sales = self.with_late_rows(market, sales)
-                rows = _in_file_order(pl.concat([*waiting, sales, returns]))
-                due = rows["file_day"].search_sorted(int(block[-1]), side="right")
-                waiting = [rows[due:]]
-                totals = self.deliver_transactions(market, block, rows[:due])
+            for block, rows in self.receipts(market, self.with_late_rows):
+                totals = self.deliver_transactions(market, block, rows)
                 loaded.append(totals.with_columns(country=pl.lit(market.code)))
                 done += block.size
                 self.progress(done, days.size * len(self.markets))
