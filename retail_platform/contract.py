@@ -55,9 +55,9 @@ class ColumnIngestion(BaseModel):
     """`ingestion` custom property of a column.
 
     Attributes:
-        formats: strptime patterns tried in order, for dates and timestamps. Where a pattern reads an
-            offset from UTC (``%z``), `clock` says which time is kept.
-        clock: ``utc``, or ``local`` for the time the sender's clock showed, without its offset.
+        formats: strptime patterns tried in order, for dates and timestamps.
+        clock: which time is kept of one with an offset (``%z``): ``utc``, or ``local``, what the
+            sender's clock showed.
         strip: characters removed from both ends before reading a number, e.g. ``$``.
         path: where the value is inside a JSON record: keys parted by dots, a number counts the
             elements of an array from 0; default is the column's header or name as one key.

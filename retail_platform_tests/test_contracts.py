@@ -52,20 +52,30 @@ def write(folder: Path, doc: Document, name: str = "x") -> Path:
 
 
 class TestShippedContracts:
-    def test_the_nine_feeds(self) -> None:
+    def test_the_feeds(self) -> None:
         assert sorted(CONTRACTS) == [
+            "competitor_prices",
+            "crm_contacts",
             "customers",
             "discounts",
             "employees",
             "fx_rates",
+            "inventory_movements",
+            "online_checkouts",
+            "online_orders",
+            "online_refunds",
             "partner_sales",
             "partner_stores",
+            "pos_events",
             "products",
+            "stock_cdc",
             "stores",
+            "suppliers",
             "transactions",
+            "weather",
         ]
         shared = {name for name, c in CONTRACTS.items() if c.scope is Scope.GLOBAL}
-        assert shared == {"products", "discounts", "fx_rates"}
+        assert shared == {"products", "discounts", "fx_rates", "suppliers"}
 
     @pytest.mark.parametrize("feed", CONTRACTS)
     def test_each_says_who_owns_it_what_a_row_is_and_what_every_column_means(
@@ -108,6 +118,13 @@ class TestShippedContracts:
             "customers.telephone",
             "customers.date_of_birth",
             "employees.name",
+            "online_orders.email",
+            "online_orders.customer",
+            "online_checkouts.shipping_address",
+            "online_refunds.note",
+            "crm_contacts.email",
+            "crm_contacts.birthdate",
+            "suppliers.contact_email",
         }
 
     def test_a_contract_as_ingestion_sees_it(self) -> None:

@@ -39,6 +39,14 @@ MARTS = {
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
 }
+INTERMEDIATE = {
+    "int_fx_rates",
+    "int_online_checkouts",
+    "int_online_orders",
+    "int_pos_events",
+    "int_sales",
+    "int_stock_history",
+}
 MADE_BY_THE_QUERY = {"country", "channel", "files", "rows_valid"}
 """Columns of models that stand for a constant or a count, and so come from no column."""
 LEDGER = "raw/file_ledger"
@@ -82,8 +90,7 @@ class TestEveryAsset:
         assert set(specs) == {
             *(f"{of_feeds}/{feed}" for of_feeds in ("inbox", "feeds", "raw") for feed in feeds),
             *(f"staging/stg_{feed}" for feed in feeds),
-            "intermediate/int_fx_rates",
-            "intermediate/int_sales",
+            *(f"intermediate/{model}" for model in INTERMEDIATE),
             *(f"marts/{mart}" for mart in MARTS),
             LEDGER,
             *NOTICES,
@@ -102,7 +109,15 @@ class TestEveryAsset:
         assert tagged == {
             f"{of_files}/{feed}"
             for of_files in ("feeds", "raw")
-            for feed in ("customers", "employees")
+            for feed in (
+                "crm_contacts",
+                "customers",
+                "employees",
+                "online_checkouts",
+                "online_orders",
+                "online_refunds",
+                "suppliers",
+            )
         }
 
     def test_is_partitioned_by_country_and_day(self, specs: Specs, platform: Platform) -> None:
@@ -130,6 +145,9 @@ class TestEveryAsset:
             and spec.automation_condition.get_label() == "when_inputs_arrive_or_stale"
         }
         assert rebuilt == {
+            "intermediate/int_online_checkouts",
+            "intermediate/int_online_orders",
+            "intermediate/int_pos_events",
             "intermediate/int_sales",
             "marts/dim_date",
             "marts/fct_sales",
@@ -238,6 +256,9 @@ class TestLineage:
         assert special == {
             ("staging/stg_transactions", "intermediate/int_sales"): rules.lookback(),
             ("staging/stg_partner_sales", "intermediate/int_sales"): rules.lookback(),
+            ("staging/stg_pos_events", "intermediate/int_pos_events"): rules.lookback(),
+            ("staging/stg_online_orders", "intermediate/int_online_orders"): rules.lookback(),
+            ("staging/stg_online_checkouts", "intermediate/int_online_checkouts"): rules.lookback(),
             ("staging/stg_fx_rates", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("staging/late_days_global", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("intermediate/int_fx_rates", "marts/fct_sales"): rules.from_global(),

@@ -1,4 +1,4 @@
-"""The synthetic feeds: reproducible, true to the real files, and dirty only where announced."""
+"""The nightly feeds: reproducible, true to the real files, and dirty only where announced."""
 
 import csv
 import gzip
@@ -19,7 +19,7 @@ from retail_platform.demo import generator
 from retail_platform.demo.catalogue import ARTICLE_GROUPS, CAMPAIGNS, MARKETS
 from retail_platform.demo.dirt import Dirt
 from retail_platform.demo.generator import (
-    FEEDS,
+    NIGHTLY_FEEDS,
     GeneratedManifest,
     GeneratorSpec,
     folder_sink,
@@ -28,7 +28,13 @@ from retail_platform.demo.generator import (
 
 FIRST = date(2025, 1, 4)  # a Saturday
 SPEC = GeneratorSpec(
-    first_day=FIRST, days=12, lines_per_day=60, seed=11, customers=2_800, products=1_040
+    first_day=FIRST,
+    days=12,
+    lines_per_day=60,
+    seed=11,
+    feeds=NIGHTLY_FEEDS,
+    customers=2_800,
+    products=1_040,
 )
 HEADERS = {
     "transactions": "Invoice ID,Line,Customer ID,Product ID,Size,Color,Unit Price,Quantity,Date,"
@@ -176,7 +182,12 @@ def _lateness(late: generator.LateRows) -> int:
     return (batch_day - late.business_date).days
 
 
-@pytest.mark.parametrize("switch", [f.name for f in fields(Dirt)])
+def test_every_switch_has_a_kind() -> None:
+    of_other_feeds = {"repeated_events", "late_changes"}
+    assert {f.name for f in fields(Dirt)} == {*PLANTED, *of_other_feeds}
+
+
+@pytest.mark.parametrize("switch", PLANTED)
 def test_each_switch_plants_its_kind_only(switch: str) -> None:
     spec = replace(SPEC, feeds=("transactions",))
     manifest = delivered(spec, Dirt(**{switch: True})).manifest
@@ -259,7 +270,7 @@ def test_header_names(clean: Delivered) -> None:
 
 def test_contracts_know_every_column(clean: Delivered) -> None:
     contracts = load_contracts()
-    assert set(contracts) >= set(FEEDS)
+    assert set(contracts) >= set(NIGHTLY_FEEDS)
     for feed, header in HEADERS.items():
         assert [c.header for c in contracts[feed].columns] == header.split(",")
 

@@ -130,7 +130,7 @@ def suppliers(world: World) -> Iterator[File]:
     count = len(catalogue.ARTICLE_GROUPS)
     key = key_of(world.seed, Purpose.SUPPLIER, np.arange(count))
     home = below(draw(key, 0), len(catalogue.SUPPLIER_HOMES))
-    countries, currencies, days = zip(*catalogue.SUPPLIER_HOMES, strict=True)
+    countries, currencies, days = map(list, zip(*catalogue.SUPPLIER_HOMES, strict=True))
     names = below(draw(key, 1), len(catalogue.SUPPLIER_NAMES))
     frame = pl.DataFrame(
         {

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from retail_platform.demo.dirt import Dirt
-from retail_platform.demo.generator import GeneratorSpec, folder_sink, generate
+from retail_platform.demo.generator import NIGHTLY_FEEDS, GeneratorSpec, folder_sink, generate
 
 FIRST_DAY = date(2025, 1, 1)
 _LINES_PER_COUNTRY_DAY = 372
@@ -33,7 +33,7 @@ class Deliveries:
 def deliveries(
     work: Path, days: int, lines_factor: float = 1.0, first_day: date = FIRST_DAY
 ) -> Deliveries:
-    """All nine feeds in 7 countries at their usual cadence.
+    """The nine nightly feeds in 7 countries at their usual cadence; rivals read no others.
 
     Args:
         work: folder of the benchmark; files of the same size are used again.
@@ -47,6 +47,7 @@ def deliveries(
             first_day=first_day,
             days=days,
             lines_per_day=max(1, round(_LINES_PER_COUNTRY_DAY * lines_factor)),
+            feeds=NIGHTLY_FEEDS,
         )
         made = generate(spec, Dirt.none(), folder_sink(folder / "inbox"))
         totals: dict[str, Decimal] = {}
