@@ -344,7 +344,7 @@ def _stream_files(
 
 
 def _orders(world: World, market: Market) -> pl.DataFrame:
-    """All orders placed on the days, with what becomes of them; money in whole cents."""
+    """All checkouts of the days that become orders, and what becomes of these; money in cents."""
     per_day = max(2, round(world.lines_per_day * market.volume * ORDER_SHARE))
     owner, position = blocks(np.full(world.days.size, per_day))
     day = world.days[owner]
@@ -386,7 +386,9 @@ def _orders(world: World, market: Market) -> pl.DataFrame:
     refunded = unit(draw(key, 4)) < REFUND_RATE
     orders = pl.DataFrame(
         {
-            "day": day,
+            "begun": day,
+            # Some think about it for a night.
+            "day": day + (unit(draw(key, 10)) < 0.1),
             "second": second,
             "number": number,
             "member": member,
@@ -400,7 +402,6 @@ def _orders(world: World, market: Market) -> pl.DataFrame:
             "cancelled": (unit(draw(key, 7)) < CANCELLED) & ~refunded,
             "shipped_after": below(draw(key, 8), 4),
             "refunded_after": np.where(refunded, 4 + below(draw(key, 9), 17), -1),
-            "begun_before": (unit(draw(key, 10)) < 0.1).astype(np.int64),
         }
     )
     return orders.hstack(nested)
@@ -504,13 +505,10 @@ def _online_orders(world: World, market: Market) -> Iterator[File]:
 def _online_checkouts(world: World, market: Market) -> Iterator[File]:
     """Those that became orders, some of them a day after they were begun, and abandoned ones."""
     orders = _orders(world, market)
-    first = int(world.days[0])
-    begun = (pl.col("day") - pl.col("begun_before")).clip(lower_bound=first)
-    orders = orders.with_columns(begun=begun)
     key = key_of(world.seed, Purpose.CART, market.first_store, orders["number"].to_numpy())
     share = unit(draw(key, 0)) < ABANDONED / (1 + ABANDONED)
     lost = orders.filter(pl.Series(share)).with_columns(
-        begun=pl.col("day"), second=(pl.col("second") + 7_200) % (_DAY_SECONDS - 3_600)
+        second=(pl.col("second") + 7_200) % (_DAY_SECONDS - 3_600)
     )
     rows = pl.concat(
         [
@@ -518,7 +516,7 @@ def _online_checkouts(world: World, market: Market) -> Iterator[File]:
             orders.filter(pl.col("begun") < pl.col("day")).with_columns(
                 file_day=pl.col("begun"), done=pl.lit(value=False), kind=pl.lit(1)
             ),
-            lost.with_columns(file_day=pl.col("day"), done=pl.lit(value=False), kind=pl.lit(2)),
+            lost.with_columns(file_day=pl.col("begun"), done=pl.lit(value=False), kind=pl.lit(2)),
         ]
     ).sort("file_day", "number", "kind")
     rows = _with_buyers(world, market, rows)
