@@ -174,7 +174,7 @@ def with_countries(
     """Give every row its country and batch day.
 
     Args:
-        files: ``_file``, ``token`` (ISO code or ALL from the file name), ``day``.
+        files: ``_file``, ``_token`` (ISO code or ALL from the file name), ``_day``.
 
     Returns:
         The frame; where a row contradicts the file name or names no known country, `_problem` says
@@ -182,7 +182,7 @@ def with_countries(
         country stays null when a file has no row with a known one.
     """
     joined = frame.join(files, on="_file", how="left", maintain_order="left")
-    token = pl.col("token")
+    token = pl.col("_token")
     if contract.ingestion.country_column is None or contract.scope.value == "global":
         found, told = token, pl.lit(value=True)
     else:
@@ -197,13 +197,13 @@ def with_countries(
         .then(pl.lit("row:country_mismatch"))
     )
     country = token
-    if (files["token"] == ALL).any():
+    if (files["_token"] == ALL).any():
         of_row = pl.when(shared).then(market).otherwise(token)
         country = pl.coalesce(of_row, of_row.drop_nulls().first().over("_file"))
     return joined.with_columns(
         _problem=pl.coalesce("_problem", wrong),
         _country=country,
-        _batch_date=pl.col("day"),
+        _batch_date=pl.col("_day"),
     ).select(frame.columns)
 
 

@@ -471,8 +471,8 @@ class _Batch:
         names = pl.DataFrame(
             {
                 "_file": pl.Series(numbers, dtype=pl.UInt32),
-                "token": [self._files[n].arrival.file.country for n in numbers],
-                "day": [self._files[n].arrival.file.day for n in numbers],
+                "_token": [self._files[n].arrival.file.country for n in numbers],
+                "_day": [self._files[n].arrival.file.day for n in numbers],
             }
         )
         frame = with_countries(frame, names, self._contract, self._registry)
