@@ -5,6 +5,7 @@
 of them has to look like. Which histories are worth playing is the business of the tests.
 """
 
+import json
 import os
 import re
 import shutil
@@ -56,6 +57,8 @@ _IDENTITY = {
     "customers": "customer_id || ' ' || city",
     "products": "product_id || ' ' || category",
     "fx_rates": "rate_date || ' ' || currency || ' ' || cast(rate as decimal(9, 2))",
+    "pos_events": "event_id || ' x' || quantity || ' at ' || strftime(produced_at, '%M')",
+    "stock_cdc": "coalesce(op, 'L') || stock_id || ' @' || lsn || ' = ' || on_hand",
 }
 """What tells two rows of a feed apart, as SQL over its RAW table."""
 
@@ -96,7 +99,8 @@ class Delivery:
     @property
     def batch_date(self) -> date:
         """Batch day the name carries."""
-        return datetime.strptime(re.findall(r"\d{8}", self.name)[0], "%Y%m%d").date()  # noqa: DTZ007
+        digits = re.findall(r"\d{4}/?\d{2}/?\d{2}", self.name)[0].replace("/", "")
+        return datetime.strptime(digits, "%Y%m%d").date()  # noqa: DTZ007
 
 
 def sales(
@@ -188,6 +192,64 @@ def rates(batch: int, rate: int, minute: float, of: Sequence[int] = ()) -> Deliv
             )
             good.append((ALL, f"{day(rated)} {currency} {rate}.50"))
     return _delivery(f"fx_rates_{day(batch):%Y%m%d}.csv", "fx_rates", made, minute, good)
+
+
+def till_events(
+    country: str, batch: int, told: Sequence[tuple[int, int, int, int]], minute: float, part: str
+) -> Delivery:
+    """Events of one till.
+
+    Args:
+        told: (business day, number of the event, minute in which the till sent it, pieces).
+        part: end of the file's name; a stream never writes a name twice.
+    """
+    lines, good = [], {}
+    for sold, number, sent, quantity in told:
+        record = {
+            "event_id": f"{sold}-{number}",
+            "source": f"{country}-021-T1",
+            "type": "receipt_line.sold",
+            "produced_at": f"2025-01-20T10:{sent:02d}:00Z",
+            "receipt": {
+                "invoice_id": f"INV-{country}-021-{sold:04d}{number:04d}",
+                "line": 1,
+                "store_id": 21,
+                "sold_at": f"{day(sold)}T10:00:00+01:00",
+                "currency": {"CN": "CNY", "FR": "EUR"}[country],
+            },
+            "item": {
+                "product_id": 1, "quantity": quantity, "unit_price": "1", "discount": 0,
+                "line_total": quantity,
+            },
+        }  # fmt: skip
+        lines.append(json.dumps(record))
+        good[f"{sold}-{number} x{quantity} at {sent:02d}"] = None
+    when = f"{day(batch):%Y/%m/%d}"
+    name = f"pos_events/{country}/{when}/06/events-{day(batch):%Y%m%d}{part}"
+    content = "".join(lines).encode()
+    return Delivery(name, content, minute, tuple((country, identity) for identity in good))
+
+
+def stock_changes(
+    country: str, batch: int, log: Sequence[tuple[str, int, int, int]], minute: float
+) -> Delivery:
+    """A file of the replicated stock table.
+
+    Args:
+        log: (operation, row, position, pieces); operation L for rows of a full load, which come
+            in a file of their own.
+    """
+    lines, good = [], {}
+    for op, stock, position, pieces in log:
+        currency = {"CN": "CNY", "FR": "EUR"}[country]
+        values = f"{stock},21,1,M,B,{pieces},0,1,1,1.5,{currency},2025-01-01 00:00:{position:02d}.0"
+        lines.append(f"{values},{position}\n" if op == "L" else f"{op},{values},{position}\n")
+        good[lines[-1]] = f"{op}{stock} @{position} = {pieces}"
+    full = bool(log) and log[0][0] == "L"
+    stem = "LOAD00000001" if full else f"{day(batch):%Y%m%d}-220000123"
+    name = f"stock_cdc/{country}/{day(batch):%Y/%m/%d}/{stem}.csv"
+    content = "".join(lines).encode()
+    return Delivery(name, content, minute, tuple((country, g) for g in good.values()))
 
 
 def broken(name: str, minute: float) -> Delivery:
@@ -415,6 +477,7 @@ def put(lake: Lake, delivery: Delivery) -> None:
     """Write a file into a lake's inbox with its delivery time."""
     assert lake.local_root
     path = lake.local_root / INBOX / delivery.name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(delivery.content)
     os.utime(path, (delivery.at.timestamp(), delivery.at.timestamp()))
 

@@ -36,13 +36,15 @@ from retail_platform_tests.histories import (
     rebuilt_from_scratch,
     sales,
     shops,
+    stock_changes,
+    till_events,
     unpublished,
 )
 
 Play = Callable[..., None]
 FEW = 2
 HISTORIES = int(os.environ.get("RETAIL_TEST_HISTORIES", FEW))
-KINDS = ["partner", "shops", "members", "articles", "broken", "again"]
+KINDS = ["partner", "shops", "members", "articles", "broken", "again", "events", "stock"]
 DAYS = 12
 CARRIED = 6
 """Days that a rate is carried: so far beyond the last delivery there is something to build."""
@@ -141,6 +143,18 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     sales("CN", 10, [(4, 9, 1)], 20),
     # One feed's manifests are put when the next feed fails.
     Visit("gate quarantine", after=2),
+    # A till repeats an event into the next day's files; what it said last came first.
+    till_events("FR", 2, [(2, 1, 5, 1), (2, 2, 1, 1)], 2, "-a"),
+    till_events("FR", 10, [(2, 2, 2, 2)], 20, "-b"),
+    # Changes of the 2nd before the full load of the 1st, and changes of the 3rd before both.
+    stock_changes("CN", 3, [("D", 1, 30, 5), ("U", 2, 31, 7)], 3),
+    Visit(),
+    till_events("FR", 3, [(2, 1, 4, 9), (3, 1, 1, 1)], 21, "-a"),
+    stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 21),
+    stock_changes("CN", 2, [("U", 1, 20, 5), ("U", 1, 30, 6)], 21),
+    Visit(),
+    # The correction lacks the row that was deleted; without it the change of the 2nd is current.
+    stock_changes("CN", 3, [("U", 2, 31, 8)], 30),
     # Taken in while the days it touches are built without it.
     Visit(meanwhile=sales("CN", 3, [(1, 5, 9)], 21, "_b")),
     # Built and not published, with nothing coming after it that would publish the same again.
@@ -206,6 +220,18 @@ def random_history(seed: int) -> list[Step]:
                 step = members(country, batch, known(), minute)
             case "articles":
                 step = articles(batch, known(), minute)
+            case "events":
+                told = [(sold, n, chance.randint(0, 9), n) for sold, n, _ in lines()]
+                if not told:
+                    continue
+                step = till_events(country, batch, told, minute, f"-{number}")
+            case "stock":
+                ops = "L" if chance.random() < 0.3 else "IUUD"
+                log = {
+                    (chance.choice(ops), chance.randint(1, 2), chance.randint(0, 9)): n
+                    for n in range(chance.randint(1, 4))
+                }
+                step = stock_changes(country, batch, [(*k, n) for k, n in log.items()], minute)
             case "broken":
                 step = broken(f"transactions_{country}_{day(batch):%Y%m%d}.csv", minute)
             case "again" if delivered:

@@ -159,7 +159,7 @@ def suppliers(world: World) -> Iterator[File]:
 def _daily(
     world: World, feed: str, market: Market, rows: pl.DataFrame, shape: pl.DataFrame, envelope: str
 ) -> Iterator[File]:
-    """One JSON document per day.
+    """One JSON document per day that has rows.
 
     Args:
         rows: sorted by `file_day`, which may lie outside the range.
@@ -169,6 +169,8 @@ def _daily(
     sizes = _per_day(world.days, rows.filter(inside)["file_day"].to_numpy())
     contents = split_ndjson(shape.filter(inside), sizes)
     for day, size, lines in zip(world.days, sizes, contents, strict=True):
+        if not size:
+            continue
         name = file_name(feed, market.token, int(day), "json")
         yield File(name, int(day), enveloped(envelope, lines), int(size))
 
