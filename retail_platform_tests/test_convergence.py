@@ -134,8 +134,16 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     shops(3, {"FR": {21: "Nantes"}}, 12),
     # Receipts beyond the lookback in a run that fails after RAW is loaded.
     sales("FR", 10, [(10, 1, 1), (2, 9, 1)], 13),
+    # A till repeats an event into the files of later days; what it said last came first.
+    till_events("FR", 2, [(2, 1, 5, 1), (2, 2, 1, 1)], 13, "-a"),
+    till_events("FR", 10, [(2, 2, 2, 2)], 13, "-b"),
+    # Changes of the 3rd before the full load of the 1st.
+    stock_changes("CN", 3, [("D", 1, 30, 5), ("U", 2, 31, 7)], 13),
     Visit("before models"),
     Visit(),
+    till_events("FR", 3, [(2, 1, 4, 9), (3, 1, 1, 1)], 20, "-a"),
+    stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 20),
+    stock_changes("CN", 2, [("U", 1, 20, 5), ("U", 1, 30, 6)], 20),
     members("FR", 2, {1: "Lyon"}, 20),
     articles(7, {1: "Masculine"}, 20),
     sales("CN", 3, [(3, 2, 5)], 20),
@@ -143,20 +151,10 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     sales("CN", 10, [(4, 9, 1)], 20),
     # One feed's manifests are put when the next feed fails.
     Visit("gate quarantine", after=2),
-    # A till repeats an event into the next day's files; what it said last came first.
-    till_events("FR", 2, [(2, 1, 5, 1), (2, 2, 1, 1)], 2, "-a"),
-    till_events("FR", 10, [(2, 2, 2, 2)], 20, "-b"),
-    # Changes of the 2nd before the full load of the 1st, and changes of the 3rd before both.
-    stock_changes("CN", 3, [("D", 1, 30, 5), ("U", 2, 31, 7)], 3),
-    Visit(),
-    till_events("FR", 3, [(2, 1, 4, 9), (3, 1, 1, 1)], 21, "-a"),
-    stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 21),
-    stock_changes("CN", 2, [("U", 1, 20, 5), ("U", 1, 30, 6)], 21),
-    Visit(),
-    # The correction lacks the row that was deleted; without it the change of the 2nd is current.
-    stock_changes("CN", 3, [("U", 2, 31, 8)], 30),
     # Taken in while the days it touches are built without it.
     Visit(meanwhile=sales("CN", 3, [(1, 5, 9)], 21, "_b")),
+    # The correction lacks the row that was deleted; without it the change of the 2nd counts.
+    stock_changes("CN", 3, [("U", 2, 31, 8)], 30),
     # Built and not published, with nothing coming after it that would publish the same again.
     members("FR", 8, {1: "Metz"}, 22),
     Visit("batch-day publication"),
