@@ -13,13 +13,15 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
+import polars.selectors as cs
 
-from retail_platform.contract import FeedContract
+from retail_platform.contract import Drift, FeedContract
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import FileRejected
+from retail_platform.gate.drift import EvolvedColumns
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
 from retail_platform.gate.layout import Layout, recognise
-from retail_platform.gate.rows import RowJudge
+from retail_platform.gate.rows import Judged, RowJudge
 from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch
 from retail_platform.lake.inbox import Arrival, Rejection
 from retail_platform.lake.manifest import (
@@ -28,6 +30,7 @@ from retail_platform.lake.manifest import (
     read_manifests,
     write_manifests,
 )
+from retail_platform.lake.schemas import EXTRA, ObservedSchema, record_schemas
 from retail_platform.lake.store import Lake, data_path, history_path, quarantine_path
 from retail_platform.partitions import Partition, Scope
 
@@ -84,6 +87,8 @@ class Gate:
         self._contract = contract
         self._registry = registry
         self._judge = RowJudge(contract, registry)
+        self._evolved = EvolvedColumns(lake, contract)
+        self._recorded: set[str] = set()
         self._on_step = on_step
 
     def take_in(
@@ -135,7 +140,7 @@ class Gate:
         Returns:
             Accepted files with what was found in them by country, and the refused ones.
         """
-        batch = _Batch(self._contract, self._registry, self._judge)
+        batch = _Batch(self._contract, self._registry, self._judge, self._evolved)
         repeated: list[tuple[Arrival, dict[str, FileFacts]]] = []
         rejections: list[Rejection] = []
         for arrival, text in self._fetch(arrivals):
@@ -201,6 +206,9 @@ class Gate:
 
     def _store_rows(self, judged: "_Judged") -> list[tuple[Arrival, dict[str, FileFacts]]]:
         feed = self._contract.name
+        schemas = {file.schema.schema_id: file.schema for file in judged.files}
+        record_schemas(self._lake, [s for i, s in schemas.items() if i not in self._recorded])
+        self._recorded |= schemas.keys()
         self._on_step("data")
         data = self._put_parquet(judged.good, lambda digest: data_path(feed, digest))
         self._on_step("quarantine")
@@ -217,7 +225,7 @@ class Gate:
                     rows_loaded=counts.loaded,
                     rows_quarantined=counts.quarantined,
                     rows_duplicate=counts.duplicate,
-                    reasons=dict(sorted(counts.reasons.items())),
+                    reasons=dict(sorted((counts.reasons + counts.discarded).items())),
                     layout=file.layout,
                     schema_version=self._contract.schema_version,
                     data=data if counts.loaded else (),
@@ -228,6 +236,8 @@ class Gate:
                         file.arrival.name,
                         file.checksum,
                     ),
+                    schema_id=file.schema.schema_id,
+                    evolved=file.schema.evolved,
                 )
                 for country, counts in file.counts.items()
             }
@@ -319,6 +329,7 @@ class _Counts:
     quarantined: int = 0
     duplicate: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    discarded: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -329,6 +340,7 @@ class _File:
     file_id: str
     checksum: str
     layout: Mapping[str, str]
+    schema: ObservedSchema
     counts: defaultdict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
     first_bad_row: int | None = None
     seen_lines: list[pl.Series] | None = None
@@ -355,10 +367,17 @@ class _Judged:
 class _Batch:
     """Collects rows of many files and judges them in large frames."""
 
-    def __init__(self, contract: FeedContract, registry: CountryRegistry, judge: RowJudge) -> None:
+    def __init__(
+        self,
+        contract: FeedContract,
+        registry: CountryRegistry,
+        judge: RowJudge,
+        evolved: EvolvedColumns,
+    ) -> None:
         self._contract = contract
         self._registry = registry
         self._judge = judge
+        self._evolved = evolved
         self._files: list[_File] = []
         self._broken: dict[int, FileRejected] = {}
         self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
@@ -381,7 +400,8 @@ class _Batch:
             "compression": text.compression,
         }
         number = len(self._files)
-        self._files.append(_File(arrival, file_id, text.checksum, facts))
+        schema = layout.observed(self._contract, text.encoding)
+        self._files.append(_File(arrival, file_id, text.checksum, facts, schema))
         try:
             for rows in text.rows(layout.delimiter):
                 if rows.first == 1 and not rows.last:
@@ -394,9 +414,10 @@ class _Batch:
         """Judge what still waits; decide which files hold too many bad rows."""
         self._judge_waiting()
         for number, file in enumerate(self._files):
-            error = self._verdict(file)
-            if error:
-                self._broken.setdefault(number, error)
+            if number not in self._broken:
+                error = self._verdict(file) or self._evolved.admit(file.schema.evolved)
+                if error:
+                    self._broken[number] = error
         refused = [(self._files[n].arrival, e) for n, e in sorted(self._broken.items())]
         kept = [f for n, f in enumerate(self._files) if n not in self._broken]
         for file in kept:
@@ -414,7 +435,10 @@ class _Batch:
                 "_source_file": pl.Series([f.arrival.name for f in self._files], dtype=pl.String),
             }
         )
-        good = _objects(self._good, broken, ids, ["_rescued", *self._contract.column_by_name])
+        evolved = {EXTRA + name for file in kept for name in file.schema.evolved}
+        evolved &= {name for frame in self._good for name in frame.columns}
+        columns = ["_rescued", *self._contract.column_by_name, *sorted(evolved)]
+        good = _objects(self._good, broken, ids, columns)
         bad = _objects(self._bad, broken, ids, ["_reasons", "_line"])
         return _Judged(kept, good, bad), refused
 
@@ -461,7 +485,11 @@ class _Batch:
         self._count(repetitions, "duplicate")
         self._count(again, "duplicate")
         self._count_reasons(judged.bad)
-        self._good.append(judged.good.drop("_line", "_problem"))
+        self._count_discarded(judged)
+        dropped = ["_line", "_problem"]
+        if self._contract.ingestion.drift is Drift.DISCARD_VALUE:
+            dropped += [c for c in judged.good.columns if c.startswith(EXTRA)]
+        self._good.append(judged.good.drop(dropped))
         self._bad.append(judged.bad.drop("_problem", "_rescued"))
 
     def _without_lines_of_earlier_chunks(
@@ -499,6 +527,26 @@ class _Batch:
             file = self._files[number]
             file.first_bad_row = min(row, file.first_bad_row or row)
 
+    def _count_discarded(self, judged: Judged) -> None:
+        """Values of good rows that were given up: the rows are loaded, the counts inform."""
+        if self._contract.ingestion.drift is not Drift.DISCARD_VALUE:
+            return
+        unknown = (
+            judged.good.select("_file", "_country", cs.starts_with(EXTRA))
+            .unpivot(index=["_file", "_country"], variable_name="reason")
+            .drop_nulls("value")
+            .select(
+                "_file",
+                "_country",
+                pl.col("reason").str.strip_prefix(EXTRA) + ":discarded_unknown_column",
+            )
+        )
+        for values in (judged.discarded, unknown):
+            for number, country, reason, count in (
+                values.group_by("_file", "_country", "reason").len().rows()
+            ):
+                self._files[number].counts[country].discarded[reason] += count
+
     def _verdict(self, file: _File) -> FileRejected | None:
         total = file.total
         rows = total.loaded + total.quarantined + total.duplicate
@@ -522,7 +570,8 @@ def _objects(
     """Frames of one batch as few large objects, in partition order and with file identities."""
     if not frames:
         return []
-    frame = pl.concat(frames)
+    # Files differ in the columns they bring beside the contract's.
+    frame = pl.concat(frames, how="diagonal")
     if broken:
         frame = frame.filter(~pl.col("_file").is_in(broken))
     frame = frame.sort("_batch_date", "_country", "_file", "_row")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from retail_platform.contract import Drift, FeedContract, normalised_header
 from retail_platform.errors import FileRejected
+from retail_platform.gate.drift import evolved_name
+from retail_platform.lake.schemas import EXTRA, ObservedColumn, ObservedSchema
 
 _SAMPLE_LINES = 20
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -20,8 +22,8 @@ class Layout:
     """How a file arranges its values.
 
     Attributes:
-        fields: for each field of a row the contract column it holds, or ``_extra_<name>`` for a
-            column the contract does not know.
+        fields: for each field of a row the contract column it holds, or `EXTRA` and a name for a
+            column the contract does not know: its header, or if it evolves its RAW name.
         header: the header line, or None when the file has none.
     """
 
@@ -36,6 +38,28 @@ class Layout:
             "header": "yes" if self.header is not None else "no",
             "columns": str(len(self.fields)),
         }
+
+    def observed(self, contract: FeedContract, encoding: str) -> ObservedSchema:
+        """What the registry of schemas remembers of a file with this layout."""
+        evolves = contract.ingestion.drift is Drift.EVOLVE
+        if self.header is None:
+            headers = [""] * len(self.fields)
+        else:
+            headers = [f.strip() for f in split_line(self.header, self.delimiter)]
+        columns = []
+        for header, field in zip(headers, self.fields, strict=True):
+            extra = field.startswith(EXTRA)
+            name = field.removeprefix(EXTRA) if evolves or not extra else ""
+            columns.append(
+                ObservedColumn(header=header, column=name or None, evolved=extra and bool(name))
+            )
+        facts = {k: v for k, v in self.describe().items() if k != "columns"}
+        return ObservedSchema(
+            feed=contract.name,
+            contract_version=contract.version,
+            facts=dict(sorted({**facts, "encoding": encoding}.items())),
+            columns=tuple(columns),
+        )
 
 
 def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
@@ -78,8 +102,8 @@ def split_line(line: str, delimiter: str) -> list[str]:
 def _header_columns(
     fields: list[str], words: dict[str, str], contract: FeedContract
 ) -> tuple[str, ...]:
-    columns = [words.get(normalised_header(f), f"_extra_{f.strip()}") for f in fields]
-    twice = sorted(name for name, n in Counter(columns).items() if n > 1)
+    columns = [words.get(normalised_header(f)) or _unknown(f, contract) for f in fields]
+    twice = sorted(name.removeprefix(EXTRA) for name, n in Counter(columns).items() if n > 1)
     if twice:
         raise FileRejected(
             "duplicate_column",
@@ -93,7 +117,7 @@ def _header_columns(
             f"The header lacks {', '.join(missing)}; it has {', '.join(fields)}.",
             f"Send all required columns of contract {contract.name} {contract.version}.",
         )
-    extra = [f for f, c in zip(fields, columns, strict=True) if c.startswith("_extra_")]
+    extra = [f for f, c in zip(fields, columns, strict=True) if c.startswith(EXTRA)]
     if extra and contract.ingestion.drift is Drift.FREEZE:
         raise FileRejected(
             "unexpected_column",
@@ -102,6 +126,12 @@ def _header_columns(
             "Leave the column out, or add it to the contract.",
         )
     return tuple(columns)
+
+
+def _unknown(header: str, contract: FeedContract) -> str:
+    name = header.strip()
+    evolves = contract.ingestion.drift is Drift.EVOLVE
+    return EXTRA + (evolved_name(name, contract) if evolves else name)
 
 
 def _without_header(head: Sequence[str], contract: FeedContract) -> Layout:
