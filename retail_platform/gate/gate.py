@@ -20,7 +20,7 @@ from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import FileRejected
 from retail_platform.gate.drift import EvolvedColumns
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
-from retail_platform.gate.layout import Layout, recognise
+from retail_platform.gate.layout import Layout, observed_schema, recognise
 from retail_platform.gate.rows import Judged, RowJudge
 from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch
 from retail_platform.lake.inbox import Arrival, Rejection
@@ -400,7 +400,7 @@ class _Batch:
             "compression": text.compression,
         }
         number = len(self._files)
-        schema = layout.observed(self._contract, text.encoding)
+        schema = observed_schema(layout, text.encoding, self._contract)
         self._files.append(_File(arrival, file_id, text.checksum, facts, schema))
         try:
             for rows in text.rows(layout.delimiter):

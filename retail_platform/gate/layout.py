@@ -39,28 +39,6 @@ class Layout:
             "columns": str(len(self.fields)),
         }
 
-    def observed(self, contract: FeedContract, encoding: str) -> ObservedSchema:
-        """What the registry of schemas remembers of a file with this layout."""
-        evolves = contract.ingestion.drift is Drift.EVOLVE
-        if self.header is None:
-            headers = [""] * len(self.fields)
-        else:
-            headers = [f.strip() for f in split_line(self.header, self.delimiter)]
-        columns = []
-        for header, field in zip(headers, self.fields, strict=True):
-            extra = field.startswith(EXTRA)
-            name = field.removeprefix(EXTRA) if evolves or not extra else ""
-            columns.append(
-                ObservedColumn(header=header, column=name or None, evolved=extra and bool(name))
-            )
-        facts = {k: v for k, v in self.describe().items() if k != "columns"}
-        return ObservedSchema(
-            feed=contract.name,
-            contract_version=contract.version,
-            facts=dict(sorted({**facts, "encoding": encoding}.items())),
-            columns=tuple(columns),
-        )
-
 
 def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
     """Find delimiter, header and columns from the first lines of a file.
@@ -89,6 +67,29 @@ def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
         _, delimiter, fields = best
         return Layout(delimiter, _header_columns(fields, words, contract), head[0])
     return _without_header(head, contract)
+
+
+def observed_schema(layout: Layout, encoding: str, contract: FeedContract) -> ObservedSchema:
+    """What the registry of schemas remembers of a file."""
+    evolves = contract.ingestion.drift is Drift.EVOLVE
+    if layout.header is None:
+        headers = [""] * len(layout.fields)
+    else:
+        headers = [f.strip() for f in split_line(layout.header, layout.delimiter)]
+    columns = []
+    for header, field in zip(headers, layout.fields, strict=True):
+        extra = field.startswith(EXTRA)
+        name = field.removeprefix(EXTRA) if evolves or not extra else ""
+        columns.append(
+            ObservedColumn(header=header, column=name or None, evolved=extra and bool(name))
+        )
+    facts = {**layout.describe(), "encoding": encoding}
+    return ObservedSchema(
+        feed=contract.name,
+        contract_version=contract.version,
+        facts={name: facts[name] for name in sorted(facts) if name != "columns"},
+        columns=tuple(columns),
+    )
 
 
 def split_line(line: str, delimiter: str) -> list[str]:

@@ -7,6 +7,7 @@ manifests name the schema of each of their files (`FileFacts.schema_id`).
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict
 
@@ -48,7 +49,7 @@ class ObservedSchema(BaseModel):
     facts: Mapping[str, str]
     columns: tuple[ObservedColumn, ...]
 
-    @property
+    @cached_property
     def schema_id(self) -> str:
         """Hash of all of it."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
