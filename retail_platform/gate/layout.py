@@ -57,11 +57,15 @@ def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
             "Deliver the file again; a day without rows is a file with just the header.",
         )
     words = contract.name_by_header
+    required = {c.name for c in contract.columns if c.required}
     best: tuple[int, str, list[str]] | None = None
     for delimiter in contract.ingestion.delimiters:
         fields = split_line(head[0], delimiter)
-        known = sum(normalised_header(f) in words for f in fields)
-        if known >= max(2, (len(fields) + 1) // 2) and (best is None or known > best[0]):
+        names = [words[w] for w in map(normalised_header, fields) if w in words]
+        known = len(names)
+        # Among many columns that nobody announced, those that have to be there tell a header.
+        telling = known >= (len(fields) + 1) // 2 or required <= set(names)
+        if known >= 2 and telling and (best is None or known > best[0]):
             best = (known, delimiter, fields)
     if best:
         _, delimiter, fields = best

@@ -6,7 +6,7 @@ enough there is nothing to compare, which is said and is no failure.
 
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -37,6 +37,7 @@ def check_contracts(folders: Sequence[Path], against: str | None = None) -> Comp
     old: list[tuple[Path, str]] = []
     compared_with = ""
     notes = []
+    without_history: set[str] = set()
     for folder in (PACKAGE_DIR / "contracts", *folders):
         try:
             revision, name = _revision(folder, against)
@@ -47,16 +48,19 @@ def check_contracts(folders: Sequence[Path], against: str | None = None) -> Comp
                     f"--against {against!r} is no folder, and no revision either: {reason}"
                 ) from reason
             notes.append(f"Contracts in {folder} are not compared: {reason}")
-            today = {f: c for f, c in today.items() if f not in _feeds_in(folder)}
+            without_history |= {read_contract(path).name for path in _files(folder)}
         else:
             compared_with = compared_with or name
-    found = _against(today, old, compared_with)
+    found = _against(today, old, compared_with, without_history)
     found.notes = notes + found.notes
     return found
 
 
 def _against(
-    today: Mapping[str, FeedContract], files: Iterable[tuple[Path, str]], name: str
+    today: Mapping[str, FeedContract],
+    files: Iterable[tuple[Path, str]],
+    name: str,
+    left_out: Collection[str] = (),
 ) -> Comparison:
     old: dict[str, FeedContract] = {}
     retired, notes = [], []
@@ -73,17 +77,15 @@ def _against(
             old[contract.name] = contract
             if yaml.safe_load(text).get("status") in ("deprecated", "retired"):
                 retired.append(contract.name)
-    found = compare(old, today, name, retired)
+    kept = {feed: contract for feed, contract in old.items() if feed not in left_out}
+    rest = {feed: contract for feed, contract in today.items() if feed not in left_out}
+    found = compare(kept, rest, name, retired)
     found.notes += notes
     return found
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob(_PATTERN))
-
-
-def _feeds_in(folder: Path) -> set[str]:
-    return {read_contract(path).name for path in _files(folder)}
 
 
 class _NoHistory(Exception):
@@ -125,7 +127,10 @@ def _at(folder: Path, revision: str) -> list[tuple[Path, str]]:
 def _git(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
         )
     except FileNotFoundError as exc:
         raise _NoHistory("git is not installed.") from exc

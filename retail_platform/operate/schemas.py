@@ -30,8 +30,8 @@ class SeenSchema:
     """A schema and the files that had it.
 
     Attributes:
-        files: accepted ones, superseded ones included; none if only a file had it whose way in
-            was interrupted.
+        files: accepted ones, superseded ones included; none when all of them were judged again
+            under another version of the contract.
     """
 
     schema: ObservedSchema
