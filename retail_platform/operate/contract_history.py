@@ -132,8 +132,8 @@ def _git(folder: Path, *arguments: str) -> str:
             encoding="utf-8",
             check=False,
         )
-    except FileNotFoundError as exc:
-        raise _NoHistory("git is not installed.") from exc
+    except OSError as exc:
+        raise _NoHistory(f"git cannot be run ({exc.strerror}).") from exc
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise _NoHistory(said[0] if said else f"git knows no {arguments[-1].split('^')[0]}.")
