@@ -379,6 +379,7 @@ class _Batch:
         self._judge = judge
         self._evolved = evolved
         self._files: list[_File] = []
+        self._schemas: dict[tuple[Layout, str], ObservedSchema] = {}
         self._broken: dict[int, FileRejected] = {}
         self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
             list
@@ -400,7 +401,10 @@ class _Batch:
             "compression": text.compression,
         }
         number = len(self._files)
-        schema = observed_schema(layout, text.encoding, self._contract)
+        written = layout, text.encoding
+        if written not in self._schemas:
+            self._schemas[written] = observed_schema(*written, self._contract)
+        schema = self._schemas[written]
         self._files.append(_File(arrival, file_id, text.checksum, facts, schema))
         try:
             for rows in text.rows(layout.delimiter):
