@@ -390,8 +390,8 @@ def remembered(desk: Desk) -> list[Any]:
 
 
 HISTORY = [
-    ("customers_FR_20250111.csv", widened(people({}, {}), points=["1", ""]), 1),
-    # A correction without the column, and one that spells it otherwise.
+    ("customers_FR_20250111.csv", widened(people({}, {}), points=["1", ""], once=["", "x"]), 1),
+    # A correction without the columns, and one that spells it otherwise.
     ("customers_FR_20250111.csv", csv_text("customers", people({}, {})), 2),
     ("customers_FR_20250111.csv", widened(people({"city": "Nice"}), Points=["3"]), 3),
     ("customers_FR_20250110.csv", csv_text("customers", people({})), 4),
@@ -419,7 +419,7 @@ def test_the_order_of_arrivals_changes_neither_raw_nor_what_is_remembered(tmp_pa
     chance = random.Random(3)
     reference = play(tmp_path / "0", range(len(HISTORY)), chance)
     expected = contents(warehouse_of(reference))
-    assert expected[0] >= {"points", "bonus", "tier"}
+    assert expected[0] >= {"points", "once", "bonus", "tier"}
     assert contents(rebuilt(reference, tmp_path / "rebuilt")) == expected
     assert len(read_schemas(reference.lake, "customers")) == 6
     for number in range(1, 5):
