@@ -41,10 +41,11 @@ format: setup ## Format the code
 	@$(BIN)/ruff check --fix .
 
 .PHONY: lint
-lint: setup ## Format, lint and import rules, nothing changed
+lint: setup ## Format, lint, import rules, versions of contracts; nothing changed
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
+	@$(BIN)/retail contracts check
 
 .PHONY: types
 types: setup ## Check types

@@ -26,10 +26,13 @@ from retail_platform.settings import PACKAGE_DIR
 
 
 class Drift(StrEnum):
-    """What happens to columns the contract does not know."""
+    """What happens to columns and values the contract does not know; see `FeedIngestion`."""
 
     FREEZE = "freeze"
+    EVOLVE = "evolve"
     RESCUE = "rescue"
+    DISCARD_ROW = "discard_row"
+    DISCARD_VALUE = "discard_value"
 
 
 class Format(StrEnum):
@@ -101,6 +104,21 @@ class Expectation(BaseModel):
 class FeedIngestion(BaseModel):
     """`ingestion` custom property of a contract: what the gate needs beyond the standard.
 
+    `drift` decides about columns the contract does not know, announced by a header:
+
+    * `freeze`: the file is refused.
+    * `rescue`: their values are kept in `_rescued`, as JSON by header.
+    * `evolve`: each becomes a text column of RAW, named in snake case (see `gate.drift`); rows of
+      other files are null there. A feed may gain 100; a file that brings one more is refused.
+    * `discard_row`: rows with a value in one go to quarantine as ``row:unknown_column``.
+    * `discard_value`: the values are dropped; ``<header>:discarded_unknown_column`` counts them.
+
+    A value that breaks the rules of its column puts its row into quarantine, except under
+    `discard_value`: there an optional value becomes null, the row is loaded, and `_rescued` says
+    ``{"<column>": {"value": "<as delivered>", "code": "<reason>"}}`` (of personal data the code
+    alone); ``<column>:discarded_<reason>`` counts it. Required values, keys and the business date
+    are never given up.
+
     Attributes:
         scope: `country`, or `global` for reference data that belongs to no country.
         format: `csv` or `json`; one document, an array, documents after each other and pages are
@@ -110,7 +128,7 @@ class FeedIngestion(BaseModel):
         file_name: regular expression of whole names below the inbox that are not the platform's
             own, with a group `day` (YYYYMMDD, also parted by - or /) or the groups `year`, `month`
             and `day`, and perhaps `country`.
-        drift: columns the contract does not know: `freeze` rejects the file, `rescue` keeps them.
+        drift: what happens to columns and values the contract does not know.
         business_date: column that says when it happened; rows later than the batch day are bad.
         country_column: column that tells the country of a row; such files may hold many countries.
         country_pattern: regular expression whose first group is the country inside that column.
@@ -400,12 +418,25 @@ _OWN_TABLES = frozenset({"file_ledger", "late_days"})
 _SQL_WORDS = frozenset(
     re.findall(
         r"\w+",
-        """all and any as between by case cast check column create current delete distinct drop else
-        end exists false from grant group having in insert into is join like not null of on or
-        order row rows select set start table then to trigger true union unique update using values
-        when where with""",
+        """all analyse analyze and any array as asc asymmetric between both by case cast
+        check collate column constraint create current default deferrable delete desc
+        describe distinct do drop else end except exists false fetch for foreign from full
+        grant group having ilike in initially inner insert intersect into is join lambda
+        lateral leading left like limit minus natural not null of offset on only or order
+        pivot pivot_longer pivot_wider placing primary qualify references returning right
+        row rows select set show some start summarize symmetric table then to trailing
+        trigger true union unique unpivot update using values variadic when where window
+        with""",
     )
 )
+"""Reserved in one of the engines, so that names need no quotes in either."""
+
+
+def is_usable_name(name: str) -> bool:
+    """Whether a column may be called so: snake case, no word of SQL, no column of the platform."""
+    return bool(
+        re.fullmatch(r"[a-z][a-z0-9_]*", name) and name not in _META and name not in _SQL_WORDS
+    )
 
 
 def _check(contract: FeedContract, path: Path) -> None:
@@ -421,7 +452,7 @@ def _check(contract: FeedContract, path: Path) -> None:
     problems += [
         f"column name {n!r} is not snake_case or is reserved"
         for n in names
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", n) or n in _META or n in _SQL_WORDS
+        if not is_usable_name(n)
     ]
     words: dict[str, str] = {}
     for column in contract.columns:
@@ -452,6 +483,8 @@ def _column_problems(column: Column) -> Iterator[str]:
 
 def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
     rules = contract.ingestion
+    if rules.format is Format.JSON and rules.drift not in (Drift.FREEZE, Drift.RESCUE):
+        yield f"drift {rules.drift.value} works on CSV files; JSON knows freeze and rescue"
     for what, used in (
         ("business_date", [rules.business_date]),
         ("country_column", [rules.country_column]),

@@ -226,7 +226,10 @@ WRONG: dict[str, tuple[Callable[[Document], object], str]] = {
     "two_tables": (lambda d: d["schema"].append(d["schema"][0]), "schema has 2 tables"),
     "no_columns": (lambda d: d["schema"][0].update(properties=[]), "no column has primaryKey"),
     "unknown_setting": (lambda d: ingestion(d).update(drft="freeze"), "drft"),
-    "unknown_drift": (lambda d: ingestion(d).update(drift="ignore"), "'freeze' or 'rescue'"),
+    "unknown_drift": (
+        lambda d: ingestion(d).update(drift="ignore"),
+        "'freeze', 'evolve', 'rescue', ",
+    ),
     "name_of_an_own_table": (
         lambda d: d["schema"][0].update(name="file_ledger"),
         "'file_ledger' is not snake_case or is reserved",

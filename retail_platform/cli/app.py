@@ -29,6 +29,10 @@ quarantine_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(quarantine_app, name="quarantine")
+schema_app = typer.Typer(help="How the files of a feed are written.", no_args_is_help=True)
+app.add_typer(schema_app, name="schema")
+contracts_app = typer.Typer(help="Contracts and their versions.", no_args_is_help=True)
+app.add_typer(contracts_app, name="contracts")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI on 127.0.0.1.")]
 LinesPerDay = Annotated[
@@ -335,6 +339,49 @@ def replay(
     outcome = run_replay(settings, *where, Stopwatch())
     report_outcome(outcome, as_json=as_json)
     raise typer.Exit(0 if outcome.green else 1)
+
+
+FeedWord = Annotated[str, typer.Argument(metavar="FEED", help="Name of the feed.")]
+
+
+@schema_app.command("history")
+def schema_history(feed: FeedWord, as_json: Json = False) -> None:
+    """Every schema its files ever had: first and last seen, and what differs from the contract."""
+    from retail_platform.cli.schemas import show_history  # noqa: PLC0415
+
+    show_history(Settings.from_env(), feed, as_json=as_json)
+
+
+@schema_app.command("diff")
+def schema_diff(
+    feed: FeedWord,
+    one: Annotated[str, typer.Argument(metavar="[A]", help="Id, contract or newest.")] = "contract",
+    other: Annotated[str, typer.Argument(metavar="[B]", help="Id, contract or newest.")] = "newest",
+    as_json: Json = False,
+) -> None:
+    """Columns that B has and A has not, and the reverse; what is spelled or ordered otherwise."""
+    from retail_platform.cli.schemas import show_diff  # noqa: PLC0415
+
+    show_diff(Settings.from_env(), feed, one, other, as_json=as_json)
+
+
+@contracts_app.command("check")
+def contracts_check(
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Git revision or folder; default where the branch left origin/main, or HEAD."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare contracts with older ones: is a breaking change a new major version?"""
+    from retail_platform.cli.schemas import report_comparison  # noqa: PLC0415
+    from retail_platform.operate.contract_history import check_contracts  # noqa: PLC0415
+
+    found = check_contracts(Settings.from_env().contracts_paths, against)
+    report_comparison(found, as_json=as_json)
+    raise typer.Exit(1 if found.problems else 0)
 
 
 def _day(text: str) -> date:

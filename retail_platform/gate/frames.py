@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from retail_platform.contract import FeedContract
+from retail_platform.contract import Drift, FeedContract
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.gate.layout import Layout
 from retail_platform.gate.rows import META
 from retail_platform.gate.text import Rows, lines_of
+from retail_platform.lake.schemas import EXTRA
 
-_EXTRA = "_extra_"
 _QUOTED = r'"(?:[^"]|"")*"'
 
 
@@ -39,7 +39,9 @@ def text_frame(pieces: Sequence[Piece], layout: Layout, contract: FeedContract) 
         pieces: of files that share `layout` (their header lines may differ in spelling).
 
     Returns:
-        `META` columns (country and batch day still null) and every contract column as text.
+        `META` columns (country and batch day still null) and every contract column as text. Columns
+        the contract does not know are there under their `EXTRA` names, if the feed's drift is
+        `evolve` or `discard_value`.
     """
     plain = [p for p in pieces if p.rows.records is None]
     quoted = [p for p in pieces if p.rows.records is not None]
@@ -145,22 +147,53 @@ def _arrange(frame: pl.DataFrame, layout: Layout, contract: FeedContract) -> pl.
         else pl.lit(None, dtype=pl.String).alias(c.name)
         for c in contract.columns
     ]
-    extra = [
-        _blank_to_null(pl.col(field)).alias(name.removeprefix(_EXTRA))
-        for name, field in position.items()
-        if name.startswith(_EXTRA)
-    ]
-    rescued = pl.struct(extra).struct.json_encode() if extra else pl.lit(None, dtype=pl.String)
+    problem, rescued, carried = _unknown_columns(position, contract)
+    problem = pl.coalesce("_problem", problem)
     return frame.select(
         "_file",
         "_row",
         "_line",
         pl.lit(None, dtype=pl.String).alias("_country"),
         pl.lit(None, dtype=pl.Date).alias("_batch_date"),
-        "_problem",
-        pl.when(pl.col("_problem").is_null()).then(rescued).alias("_rescued"),
+        problem.alias("_problem"),
+        pl.when(problem.is_null()).then(rescued).alias("_rescued"),
         *columns,
+        *carried,
     )
+
+
+def _unknown_columns(
+    position: dict[str, str], contract: FeedContract
+) -> tuple[pl.Expr, pl.Expr, list[pl.Expr]]:
+    """What becomes of columns the contract does not know.
+
+    Returns:
+        A reason against the row, what is kept as JSON, and columns that stay in the frame.
+    """
+    nothing = pl.lit(None, dtype=pl.String)
+    values = {
+        name: _blank_to_null(pl.col(field))
+        for name, field in position.items()
+        if name.startswith(EXTRA)
+    }
+    named = [value.alias(name) for name, value in values.items()]
+    if not values:
+        return nothing, nothing, []
+    match contract.ingestion.drift:
+        case Drift.DISCARD_ROW:
+            filled = pl.any_horizontal(value.is_not_null() for value in values.values())
+            return pl.when(filled).then(pl.lit("row:unknown_column")), nothing, []
+        case Drift.DISCARD_VALUE:
+            return nothing, nothing, named
+        case Drift.EVOLVE if EXTRA not in values:
+            return nothing, nothing, named
+        case Drift.EVOLVE:  # a column without a name cannot become one of RAW
+            nameless = values.pop(EXTRA)
+            rescued = pl.struct(nameless.alias("")).struct.json_encode()
+            carried = [value.alias(name) for name, value in values.items()]
+            return nothing, pl.when(nameless.is_not_null()).then(rescued), carried
+    kept = [value.alias(name.removeprefix(EXTRA)) for name, value in values.items()]
+    return nothing, pl.struct(kept).struct.json_encode(), []
 
 
 def _blank_to_null(value: pl.Expr) -> pl.Expr:

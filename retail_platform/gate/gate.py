@@ -14,16 +14,24 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import polars as pl
+import polars.selectors as cs
 
-from retail_platform.contract import FeedContract, Format
+from retail_platform.contract import Drift, FeedContract, Format
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import FileRejected
+from retail_platform.gate.drift import EvolvedColumns
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
 from retail_platform.gate.json_frames import JsonPiece, json_frame
 from retail_platform.gate.json_records import read_records
-from retail_platform.gate.layout import Layout, recognise, unexpected_columns
+from retail_platform.gate.layout import (
+    Layout,
+    observed_json_schema,
+    observed_schema,
+    recognise,
+    unexpected_columns,
+)
 from retail_platform.gate.pile import Pile, SeenLines
-from retail_platform.gate.rows import RowJudge
+from retail_platform.gate.rows import Judged, RowJudge
 from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch, with_last
 from retail_platform.lake.inbox import Arrival, Rejection
 from retail_platform.lake.manifest import (
@@ -32,6 +40,7 @@ from retail_platform.lake.manifest import (
     read_manifests,
     write_manifests,
 )
+from retail_platform.lake.schemas import EXTRA, ObservedSchema, record_schemas
 from retail_platform.lake.store import Lake, data_path, history_path, quarantine_path
 from retail_platform.partitions import Partition, Scope
 
@@ -88,6 +97,8 @@ class Gate:
         self._contract = contract
         self._registry = registry
         self._judge = RowJudge(contract, registry)
+        self._evolved = EvolvedColumns(lake, contract)
+        self._recorded: set[str] = set()
         self._on_step = on_step
 
     def take_in(
@@ -139,7 +150,7 @@ class Gate:
         Returns:
             Accepted files with what was found in them by country, and the refused ones.
         """
-        batch = _Batch(self._contract, self._registry, self._judge)
+        batch = _Batch(self._contract, self._registry, self._judge, self._evolved)
         repeated: list[tuple[Arrival, dict[str, FileFacts]]] = []
         rejections: list[Rejection] = []
         for arrival, text in self._fetch(arrivals):
@@ -205,6 +216,9 @@ class Gate:
 
     def _store_rows(self, judged: "_Judged") -> list[tuple[Arrival, dict[str, FileFacts]]]:
         feed = self._contract.name
+        schemas = {file.schema.schema_id: file.schema for file in judged.files}
+        record_schemas(self._lake, [s for i, s in schemas.items() if i not in self._recorded])
+        self._recorded |= schemas.keys()
         self._on_step("data")
         data = self._put_parquet(judged.good, lambda digest: data_path(feed, digest))
         self._on_step("quarantine")
@@ -221,7 +235,7 @@ class Gate:
                     rows_loaded=counts.loaded,
                     rows_quarantined=counts.quarantined,
                     rows_duplicate=counts.duplicate,
-                    reasons=dict(sorted(counts.reasons.items())),
+                    reasons=dict(sorted((counts.reasons + counts.discarded).items())),
                     layout=file.layout,
                     schema_version=self._contract.schema_version,
                     data=data if counts.loaded else (),
@@ -232,6 +246,8 @@ class Gate:
                         file.arrival.name,
                         file.checksum,
                     ),
+                    schema_id=file.schema.schema_id,
+                    evolved=file.schema.evolved,
                 )
                 for country, counts in file.counts.items()
             }
@@ -323,6 +339,7 @@ class _Counts:
     quarantined: int = 0
     duplicate: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    discarded: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -333,6 +350,7 @@ class _File:
     file_id: str
     checksum: str
     layout: Mapping[str, str]
+    schema: ObservedSchema
     counts: defaultdict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
     first_bad_row: int | None = None
     seen_lines: SeenLines | None = None
@@ -359,11 +377,19 @@ class _Judged:
 class _Batch:
     """Collects rows of many files and judges them in large frames."""
 
-    def __init__(self, contract: FeedContract, registry: CountryRegistry, judge: RowJudge) -> None:
+    def __init__(
+        self,
+        contract: FeedContract,
+        registry: CountryRegistry,
+        judge: RowJudge,
+        evolved: EvolvedColumns,
+    ) -> None:
         self._contract = contract
         self._registry = registry
         self._judge = judge
+        self._evolved = evolved
         self._files: list[_File] = []
+        self._schemas: dict[tuple[Layout, str], ObservedSchema] = {}
         self._broken: dict[int, FileRejected] = {}
         self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
             list
@@ -382,19 +408,26 @@ class _Batch:
         written = {"encoding": text.encoding, "compression": text.compression}
         number = len(self._files)
         if self._contract.ingestion.format is Format.JSON:
-            self._files.append(
-                _File(arrival, file_id, text.checksum, {"format": "json", **written})
-            )
+            facts = {"format": "json", **written}
+            schema = observed_json_schema(text.encoding, self._contract)
+            self._files.append(_File(arrival, file_id, text.checksum, facts, schema))
             read = self._read_json
         else:
             layout = recognise(text.head(20), self._contract)
             facts = {**layout.describe(), **written}
-            self._files.append(_File(arrival, file_id, text.checksum, facts))
+            schema = self._schema(layout, text.encoding)
+            self._files.append(_File(arrival, file_id, text.checksum, facts, schema))
             read = partial(self._read_csv, layout)
         try:
             read(number, text)
         except FileRejected as error:
             self._broken[number] = error
+
+    def _schema(self, layout: Layout, encoding: str) -> ObservedSchema:
+        """Put together once for files written alike."""
+        if (layout, encoding) not in self._schemas:
+            self._schemas[layout, encoding] = observed_schema(layout, encoding, self._contract)
+        return self._schemas[layout, encoding]
 
     def _read_csv(self, layout: Layout, number: int, text: FileText) -> None:
         for rows in text.rows(layout.delimiter):
@@ -419,9 +452,10 @@ class _Batch:
         """Judge what still waits; decide which files hold too many bad rows."""
         self._judge_waiting()
         for number, file in enumerate(self._files):
-            error = self._verdict(file)
-            if error:
-                self._broken.setdefault(number, error)
+            if number not in self._broken:
+                error = self._verdict(file) or self._evolved.admit(file.schema.evolved)
+                if error:
+                    self._broken[number] = error
         refused = [(self._files[n].arrival, e) for n, e in sorted(self._broken.items())]
         kept = [f for n, f in enumerate(self._files) if n not in self._broken]
         for file in kept:
@@ -439,9 +473,9 @@ class _Batch:
                 "_source_file": pl.Series([f.arrival.name for f in self._files], dtype=pl.String),
             }
         )
-        good = _objects(
-            self._good.parts(), broken, ids, ["_rescued", *self._contract.column_by_name]
-        )
+        evolved = sorted({EXTRA + name for file in kept for name in file.schema.evolved})
+        columns = ["_rescued", *self._contract.column_by_name]
+        good = _objects(self._good.parts(), broken, ids, columns, evolved)
         bad = _objects(self._bad.parts(), broken, ids, ["_reasons", "_line"])
         return _Judged(kept, good, bad), refused
 
@@ -492,7 +526,11 @@ class _Batch:
         self._count(repetitions, "duplicate")
         self._count(again, "duplicate")
         self._count_reasons(judged.bad)
-        self._good.add(judged.good.drop("_line", "_problem"))
+        self._count_discarded(judged)
+        dropped = ["_line", "_problem"]
+        if self._contract.ingestion.drift is Drift.DISCARD_VALUE:
+            dropped += [c for c in judged.good.columns if c.startswith(EXTRA)]
+        self._good.add(judged.good.drop(dropped))
         self._bad.add(judged.bad.drop("_problem", "_rescued"))
 
     def _without_lines_of_earlier_chunks(
@@ -527,6 +565,26 @@ class _Batch:
             file = self._files[number]
             file.first_bad_row = min(row, file.first_bad_row or row)
 
+    def _count_discarded(self, judged: Judged) -> None:
+        """Values of good rows that were given up: the rows are loaded, the counts inform."""
+        if self._contract.ingestion.drift is not Drift.DISCARD_VALUE:
+            return
+        unknown = (
+            judged.good.select("_file", "_country", cs.starts_with(EXTRA))
+            .unpivot(index=["_file", "_country"], variable_name="reason")
+            .drop_nulls("value")
+            .select(
+                "_file",
+                "_country",
+                pl.col("reason").str.strip_prefix(EXTRA) + ":discarded_unknown_column",
+            )
+        )
+        for values in (judged.discarded, unknown):
+            for number, country, reason, count in (
+                values.group_by("_file", "_country", "reason").len().rows()
+            ):
+                self._files[number].counts[country].discarded[reason] += count
+
     def _verdict(self, file: _File) -> FileRejected | None:
         total = file.total
         rows = total.loaded + total.quarantined + total.duplicate
@@ -545,9 +603,17 @@ class _Batch:
 
 
 def _objects(
-    frames: Iterable[pl.DataFrame], broken: Sequence[int], ids: pl.DataFrame, columns: Sequence[str]
+    frames: Iterable[pl.DataFrame],
+    broken: Sequence[int],
+    ids: pl.DataFrame,
+    columns: Sequence[str],
+    evolved: Sequence[str] = (),
 ) -> Iterator[pl.DataFrame]:
-    """Rows of one batch as few large objects, in partition order and with file identities."""
+    """Rows of one batch as few large objects, in partition order and with file identities.
+
+    Args:
+        evolved: further columns, of those frames that have them.
+    """
     for frame in frames:
         kept = frame.filter(~pl.col("_file").is_in(broken)) if broken else frame
         kept = kept.sort("_batch_date", "_country", "_file", "_row")
@@ -558,6 +624,7 @@ def _objects(
             "_source_file",
             pl.col("_row").alias("_row_number"),
             *columns,
+            *(name for name in evolved if name in frame.columns),
         )
         for start in range(0, kept.height, OBJECT_ROWS):
             yield kept.slice(start, OBJECT_ROWS)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from retail_platform.contract import Drift, FeedContract, normalised_header
 from retail_platform.errors import FileRejected
+from retail_platform.gate.drift import evolved_name
+from retail_platform.lake.schemas import EXTRA, ObservedColumn, ObservedSchema
 
 _SAMPLE_LINES = 20
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -20,8 +22,8 @@ class Layout:
     """How a file arranges its values.
 
     Attributes:
-        fields: for each field of a row the contract column it holds, or ``_extra_<name>`` for a
-            column the contract does not know.
+        fields: for each field of a row the contract column it holds, or `EXTRA` and a name for a
+            column the contract does not know: its header, or if it evolves its RAW name.
         header: the header line, or None when the file has none.
     """
 
@@ -55,16 +57,56 @@ def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
             "Deliver the file again; a day without rows is a file with just the header.",
         )
     words = contract.name_by_header
+    required = {c.name for c in contract.columns if c.required}
     best: tuple[int, str, list[str]] | None = None
     for delimiter in contract.ingestion.delimiters:
         fields = split_line(head[0], delimiter)
-        known = sum(normalised_header(f) in words for f in fields)
-        if known >= max(2, (len(fields) + 1) // 2) and (best is None or known > best[0]):
+        names = [words[w] for w in map(normalised_header, fields) if w in words]
+        known = len(names)
+        # Among many columns that nobody announced, those that have to be there tell a header.
+        telling = known >= (len(fields) + 1) // 2 or required <= set(names)
+        if known >= 2 and telling and (best is None or known > best[0]):
             best = (known, delimiter, fields)
     if best:
         _, delimiter, fields = best
         return Layout(delimiter, _header_columns(fields, words, contract), head[0])
     return _without_header(head, contract)
+
+
+def observed_schema(layout: Layout, encoding: str, contract: FeedContract) -> ObservedSchema:
+    """What the registry of schemas remembers of a file."""
+    evolves = contract.ingestion.drift is Drift.EVOLVE
+    if layout.header is None:
+        headers = [""] * len(layout.fields)
+    else:
+        headers = [f.strip() for f in split_line(layout.header, layout.delimiter)]
+    columns = []
+    for header, field in zip(headers, layout.fields, strict=True):
+        extra = field.startswith(EXTRA)
+        name = field.removeprefix(EXTRA) if evolves or not extra else ""
+        columns.append(
+            ObservedColumn(header=header, column=name or None, evolved=extra and bool(name))
+        )
+    facts = {**layout.describe(), "encoding": encoding}
+    return ObservedSchema(
+        feed=contract.name,
+        contract_version=contract.version,
+        facts={name: facts[name] for name in sorted(facts) if name != "columns"},
+        columns=tuple(columns),
+    )
+
+
+def observed_json_schema(encoding: str, contract: FeedContract) -> ObservedSchema:
+    """What the registry remembers of a JSON file, whose records each say what they hold."""
+    return ObservedSchema(
+        feed=contract.name,
+        contract_version=contract.version,
+        facts={"encoding": encoding, "format": "json"},
+        columns=tuple(
+            ObservedColumn(header=".".join(c.path) or c.header, column=c.name)
+            for c in contract.columns
+        ),
+    )
 
 
 def split_line(line: str, delimiter: str) -> list[str]:
@@ -78,8 +120,8 @@ def split_line(line: str, delimiter: str) -> list[str]:
 def _header_columns(
     fields: list[str], words: dict[str, str], contract: FeedContract
 ) -> tuple[str, ...]:
-    columns = [words.get(normalised_header(f), f"_extra_{f.strip()}") for f in fields]
-    twice = sorted(name for name, n in Counter(columns).items() if n > 1)
+    columns = [words.get(normalised_header(f)) or _unknown(f, contract) for f in fields]
+    twice = sorted(name.removeprefix(EXTRA) for name, n in Counter(columns).items() if n > 1)
     if twice:
         raise FileRejected(
             "duplicate_column",
@@ -93,7 +135,7 @@ def _header_columns(
             f"The header lacks {', '.join(missing)}; it has {', '.join(fields)}.",
             f"Send all required columns of contract {contract.name} {contract.version}.",
         )
-    extra = [f for f, c in zip(fields, columns, strict=True) if c.startswith("_extra_")]
+    extra = [f for f, c in zip(fields, columns, strict=True) if c.startswith(EXTRA)]
     if extra and contract.ingestion.drift is Drift.FREEZE:
         raise unexpected_columns("The header has", extra, contract)
     return tuple(columns)
@@ -107,6 +149,12 @@ def unexpected_columns(where: str, names: Sequence[str], contract: FeedContract)
         f"{contract.version} does not know.",
         "Leave the column out, or add it to the contract.",
     )
+
+
+def _unknown(header: str, contract: FeedContract) -> str:
+    name = header.strip()
+    evolves = contract.ingestion.drift is Drift.EVOLVE
+    return EXTRA + (evolved_name(name, contract) if evolves else name)
 
 
 def _without_header(head: Sequence[str], contract: FeedContract) -> Layout:

@@ -19,7 +19,7 @@ _MERGED = 4_000_000
 
 
 class Pile:
-    """Frames of the same columns, in the order they were added."""
+    """Frames in the order they were added; files differ in columns beside the contract's."""
 
     def __init__(self) -> None:
         self._frames: list[pl.DataFrame] = []
@@ -34,7 +34,7 @@ class Pile:
         self._bytes += int(frame.estimated_size())
         if self._bytes > IN_MEMORY_BYTES:
             file = tempfile.TemporaryFile()  # noqa: SIM115 - gone when the pile is
-            pl.concat(self._frames).write_ipc(file, compression="lz4")
+            pl.concat(self._frames, how="diagonal").write_ipc(file, compression="lz4")
             self._files.append(file)
             self._frames, self._bytes = [], 0
 
@@ -45,7 +45,7 @@ class Pile:
                 file.seek(0)
                 yield pl.read_ipc(file)
         if self._frames:
-            yield pl.concat(self._frames)
+            yield pl.concat(self._frames, how="diagonal")
         self._frames = []
 
 

@@ -11,14 +11,14 @@ import pandera.errors
 import pandera.polars as pa
 import polars as pl
 
-from retail_platform.contract import Column, FeedContract, Kind
+from retail_platform.contract import Column, Drift, FeedContract, Kind
 from retail_platform.countries import CountryRegistry
 from retail_platform.errors import ConfigurationError
 from retail_platform.gate.rules import RULES
 
 META = ("_file", "_row", "_line", "_country", "_batch_date", "_problem", "_rescued")
 """Columns a frame carries beside the contract's: file index, row number, original text, country,
-batch day, a reason found while splitting, unknown columns as JSON."""
+batch day, a reason found while splitting, what does not fit the contract as JSON."""
 
 _OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _EARLIEST, _LATEST = pl.date(1900, 1, 1), pl.date(2100, 12, 31)
@@ -31,10 +31,12 @@ class Judged:
     Attributes:
         good: meta columns and typed contract columns of rows without fault.
         bad: meta columns and `_reasons` (list of ``column:code``) of the others.
+        discarded: `_file`, `_country`, `reason` of each value that good rows had to give up.
     """
 
     good: pl.DataFrame
     bad: pl.DataFrame
+    discarded: pl.DataFrame
 
 
 class RowJudge:
@@ -56,6 +58,35 @@ class RowJudge:
         Args:
             frame: `META` columns and every contract column as text (null when blank).
         """
+        typed, structural, of_values = self._faults(frame)
+        discarded = _NO_DISCARDS
+        if self._contract.ingestion.drift is Drift.DISCARD_VALUE:
+            cells = self._discardable(of_values)
+            if not cells.is_empty():
+                frame, discarded = self._without(frame, cells)
+                # As if the values had been left blank: rules across columns may hold now.
+                typed, structural, of_values = self._faults(frame)
+        found = (
+            pl.concat([structural, of_values])
+            .sort("index", "reason")
+            .group_by("index", maintain_order=True)
+            .agg(pl.col("reason").alias("_reasons"))
+        )
+        discarded = discarded.join(found, on="index", how="anti").drop("index")
+        if found.is_empty():
+            empty = (
+                frame.select(META)
+                .clear()
+                .with_columns(pl.lit(None, dtype=pl.List(pl.String)).alias("_reasons"))
+            )
+            return Judged(typed, empty, discarded)
+        numbered = frame.select(META).with_row_index("index")
+        bad = numbered.join(found, on="index", how="inner", maintain_order="left").drop("index")
+        good = typed.with_row_index("index").join(found, on="index", how="anti").drop("index")
+        return Judged(good, bad, discarded)
+
+    def _faults(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """The frame with typed columns, and `index`, `reason` of bad rows and of bad values."""
         columns = self._contract.columns
         typed = frame.with_columns(_cast(c).alias(c.name) for c in columns)
         # The order of `reasons` decides nothing; a row may have several.
@@ -84,24 +115,59 @@ class RowJudge:
             .select("index", pl.col("_problem").alias("reason"))
         )
         # A row that could not even be split has no values to judge.
-        value_reasons = pl.concat([cast_failed, by_rules]).join(structural, on="index", how="anti")
-        found = (
-            pl.concat([structural, value_reasons])
-            .sort("index", "reason")
-            .group_by("index", maintain_order=True)
-            .agg(pl.col("reason").alias("_reasons"))
-        )
-        if found.is_empty():
-            empty = (
-                frame.select(META)
-                .clear()
-                .with_columns(pl.lit(None, dtype=pl.List(pl.String)).alias("_reasons"))
+        of_values = pl.concat([cast_failed, by_rules]).join(structural, on="index", how="anti")
+        return typed, structural, of_values
+
+    def _discardable(self, faults: pl.DataFrame) -> pl.DataFrame:
+        """`index`, `column`, `code` of bad values that a row can do without."""
+        names = {
+            c.name
+            for c in self._contract.columns
+            if not (c.required or c.primary_key or c.name == self._contract.ingestion.business_date)
+        }
+        parts = pl.col("reason").str.split_exact(":", 1)
+        return (
+            faults.select(
+                "index",
+                parts.struct.field("field_0").alias("column"),
+                parts.struct.field("field_1").alias("code"),
             )
-            return Judged(typed, empty)
-        numbered = frame.select(META).with_row_index("index")
-        bad = numbered.join(found, on="index", how="inner", maintain_order="left").drop("index")
-        good = typed.with_row_index("index").join(found, on="index", how="anti").drop("index")
-        return Judged(good, bad)
+            .filter(pl.col("column").is_in(names))
+            .group_by("index", "column")
+            .agg(pl.col("code").sort().str.join(","))
+        )
+
+    def _without(
+        self, frame: pl.DataFrame, cells: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Blank some cells and say in `_rescued` what they held; also one line per cell."""
+        index = pl.int_range(pl.len(), dtype=pl.UInt32)
+        said = []
+        for (name,), of_column in cells.group_by("column"):
+            rows = of_column["index"]
+            personal = self._contract.column_by_name[str(name)].classification == "pii"
+            value = pl.lit(None, dtype=pl.String) if personal else frame[str(name)].gather(rows)
+            said.append(of_column.with_columns(value=value))
+            blank = pl.when(~index.is_in(rows.implode())).then(pl.col(str(name)))
+            frame = frame.with_columns(blank.alias(str(name)))
+        told = pl.struct("value", "code").struct.json_encode()
+        log = (
+            pl.concat(said)
+            .sort("index", "column")
+            .select("index", entry=pl.concat_str(pl.lit('"'), "column", pl.lit('":'), told))
+            .group_by("index", maintain_order=True)
+            .agg(pl.col("entry").str.join(","))
+            .select("index", log=pl.concat_str(pl.lit("{"), "entry", pl.lit("}")))
+        )
+        numbered = frame.with_row_index("index")
+        discarded = cells.join(numbered, on="index").select(
+            "index",
+            "_file",
+            "_country",
+            pl.format("{}:discarded_{}", "column", "code").alias("reason"),
+        )
+        rescued = numbered.join(log, on="index", how="left", maintain_order="left")["log"]
+        return frame.with_columns(rescued.alias("_rescued")), discarded
 
     def _cast_failures(
         self, text: pl.DataFrame, typed: pl.DataFrame
@@ -164,6 +230,9 @@ class RowJudge:
 
 
 _NO_REASONS = pl.DataFrame(schema={"index": pl.UInt32, "reason": pl.String})
+_NO_DISCARDS = pl.DataFrame(
+    schema={"index": pl.UInt32, "_file": pl.UInt32, "_country": pl.String, "reason": pl.String}
+)
 _NO_FAILURES = pl.DataFrame(schema={"index": pl.UInt32, "column": pl.String, "check": pl.String})
 _CAST_CODES = {
     Kind.BOOLEAN: "not_a_boolean",

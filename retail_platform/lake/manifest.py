@@ -25,8 +25,11 @@ class FileFacts(BaseModel):
 
     Attributes:
         data, quarantine: lake objects that hold its rows (shared with other files).
-        reasons: ``column:code`` -> rows.
+        reasons: ``column:code`` -> rows in quarantine; ``column:discarded_code`` -> rows loaded
+            without that value.
         layout: how the file was written (encoding, delimiter, header).
+        schema_id: its record among the schemas of the feed; None in older manifests.
+        evolved: RAW columns it brought that the contract does not know.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +48,8 @@ class FileFacts(BaseModel):
     data: tuple[str, ...]
     quarantine: tuple[str, ...]
     history: str
+    schema_id: str | None = None
+    evolved: tuple[str, ...] = ()
 
 
 class Delivery(BaseModel):

@@ -7,6 +7,7 @@ Layout (the only place that spells out a path):
     data/<feed>/<content hash>.parquet                  rows that satisfy the contract
     quarantine/<feed>/<content hash>.parquet            rows that do not, with reasons
     manifests/<feed>/CC/YYYY-MM-DD.json                 what a partition consists of: commit point
+    schemas/<feed>/<content hash>.json                  how files of the feed were written
     rejected/<hash>.json                                why a file still lies in the inbox
 """
 
@@ -316,6 +317,16 @@ def data_path(feed: str, digest: str) -> str:
 def quarantine_path(feed: str, digest: str) -> str:
     """Where refused rows with this content hash lie."""
     return f"quarantine/{feed}/{digest}.parquet"
+
+
+def schemas_prefix(feed: str) -> str:
+    """Folder of the schemas of a feed."""
+    return f"schemas/{feed}/"
+
+
+def schema_path(feed: str, schema_id: str) -> str:
+    """Where the record of a schema lies."""
+    return f"{schemas_prefix(feed)}{schema_id}.json"
 
 
 def history_path(feed: str, partition: Partition, file_name: str, checksum: str) -> str:

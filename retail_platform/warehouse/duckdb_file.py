@@ -26,17 +26,20 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from retail_platform.contract import FeedContract
+from retail_platform.contract import Drift, FeedContract
 from retail_platform.errors import LoadMismatch, WarehouseBusy
+from retail_platform.lake.schemas import EXTRA
 from retail_platform.lake.store import Lake
 from retail_platform.partitions import LOOKBACK_DAYS, Partition, Slices
 from retail_platform.warehouse.protocol import Fingerprint, PartitionLoad
 from retail_platform.warehouse.raw_tables import (
+    EVOLVED,
     LATE_DAYS,
     LATE_DAYS_COLUMNS,
     LEDGER,
     LEDGER_COLUMNS,
     RAW_SCHEMA,
+    evolved_columns,
     raw_columns,
 )
 
@@ -161,10 +164,12 @@ class DuckDBWarehouse:
         with self.connect() as connection:
             for schema in (RAW_SCHEMA, "staging", "intermediate", "marts"):
                 connection.execute(f"create schema if not exists {schema}")
+            by_name = {contract.name: contract for contract in contracts}
+            _drop_settled(connection, by_name)
             _create(
                 connection,
                 {
-                    **{contract.name: raw_columns(contract) for contract in contracts},
+                    **{name: raw_columns(contract) for name, contract in by_name.items()},
                     LEDGER: LEDGER_COLUMNS,
                     LATE_DAYS: LATE_DAYS_COLUMNS,
                 },
@@ -175,6 +180,10 @@ class DuckDBWarehouse:
     ) -> None:
         """Make RAW and the ledger hold exactly these files for these partitions, or nothing new."""
         self.prepare([contract])
+        evolved = evolved_columns(contract, loads)
+        if evolved:
+            with self.connect() as connection:
+                _evolve(connection, contract, evolved)
         for group in _transactions(loads):
             try:
                 with lake.files(_objects(group)) as files, self.connect() as connection:
@@ -212,7 +221,7 @@ class DuckDBWarehouse:
             )
             self._on_step("insert")
             if files:
-                _insert(connection, contract, list(files.values()), now, run_id)
+                _insert(connection, contract, loads, list(files.values()), now, run_id)
             self._on_step("ledger")
             connection.execute(
                 f"delete from {RAW_SCHEMA}.{LEDGER} using replaced "
@@ -326,6 +335,50 @@ def _create(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Mapping[
                 connection.execute(f"alter table {RAW_SCHEMA}.{table} add column {name} {sql_type}")
 
 
+def _evolve(
+    connection: duckdb.DuckDBPyConnection, contract: FeedContract, columns: Mapping[str, str]
+) -> None:
+    """Add columns that files brought; they are null in what is there already."""
+    table = f"{RAW_SCHEMA}.{contract.name}"
+    there = dict(
+        connection.execute(
+            "select column_name, comment from duckdb_columns() "
+            "where schema_name = ? and table_name = ?",
+            [RAW_SCHEMA, contract.name],
+        ).fetchall()
+    )
+    for name, sql_type in columns.items():
+        if there.get(name) == EVOLVED:
+            continue
+        connection.begin()
+        if name in there:  # of an earlier contract; its type may be another
+            connection.execute(f"alter table {table} drop column {name}")
+        connection.execute(f"alter table {table} add column {name} {sql_type}")
+        connection.execute(f"comment on column {table}.{name} is '{EVOLVED}'")
+        connection.commit()
+
+
+def _drop_settled(
+    connection: duckdb.DuckDBPyConnection, contracts: Mapping[str, FeedContract]
+) -> None:
+    """Drop evolved columns that a contract knows by now, or whose feed evolves no longer.
+
+    A rebuild from the lake would not have them: what the contract knows is loaded as the contract
+    says, once the originals are judged again.
+    """
+    evolved = connection.execute(
+        "select table_name, column_name from duckdb_columns() where schema_name = ? "
+        "and comment = ?",
+        [RAW_SCHEMA, EVOLVED],
+    ).fetchall()
+    for table, column in evolved:
+        contract = contracts.get(table)
+        if contract and (
+            column in contract.column_by_name or contract.ingestion.drift is not Drift.EVOLVE
+        ):
+            connection.execute(f"alter table {RAW_SCHEMA}.{table} drop column {column}")
+
+
 def _transactions(loads: Sequence[PartitionLoad]) -> Iterator[list[PartitionLoad]]:
     group: list[PartitionLoad] = []
     rows = 0
@@ -373,6 +426,7 @@ def _active(loads: Iterable[PartitionLoad], files: Mapping[str, Path]) -> Any:
 def _insert(
     connection: duckdb.DuckDBPyConnection,
     contract: FeedContract,
+    loads: Iterable[PartitionLoad],
     objects: Sequence[Path],
     now: datetime,
     run_id: str,
@@ -388,6 +442,9 @@ def _insert(
         name: f"cast(stored.{name} as {sql_type})" if name in stored else "null"
         for name, sql_type in columns.items()
     }
+    for name in evolved_columns(contract, loads):
+        columns[name] = "varchar"
+        values[name] = f"stored.{EXTRA}{name}" if f"{EXTRA}{name}" in stored else "null"
     values |= {"_delivered_at": "active._delivered_at", "_loaded_at": "?", "_run_id": "?"}
     selected = ", ".join(values[name] for name in columns)
     connection.execute(

@@ -40,6 +40,11 @@ class PartitionLoad:
         return sum(f.facts.rows_loaded for f in self.active)
 
     @property
+    def evolved(self) -> frozenset[str]:
+        """RAW columns its files brought, superseded ones included, beside the contract's."""
+        return frozenset(name for f in self.files for name in f.facts.evolved)
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """What the ledger says once this is loaded."""
         return frozenset(

@@ -1,6 +1,9 @@
 """Columns of RAW tables and of the file ledger, derived from contracts."""
 
-from retail_platform.contract import FeedContract
+from collections.abc import Iterable
+
+from retail_platform.contract import Drift, FeedContract
+from retail_platform.warehouse.protocol import PartitionLoad
 
 RAW_SCHEMA = "raw"
 LEDGER = "file_ledger"
@@ -15,8 +18,11 @@ META_COLUMNS: dict[str, tuple[str, str]] = {
     "_row_number": ("bigint", "Data row in the file, from 1."),
     "_loaded_at": ("timestamp", "When the row was loaded, UTC."),
     "_run_id": ("varchar", "Dagster run that loaded it."),
-    "_rescued": ("varchar", "Columns the contract does not know, as JSON; else null."),
+    "_rescued": ("varchar", "What does not fit the contract, as JSON; else null."),
 }
+
+EVOLVED = "Brought by files, unknown to the contract."
+"""Comment on such columns of RAW; by it they are told from those of the contract."""
 
 LEDGER_COLUMNS: dict[str, str] = {
     "feed": "varchar",
@@ -52,3 +58,14 @@ def raw_columns(contract: FeedContract) -> dict[str, str]:
         **{c.name: c.sql_type for c in contract.columns},
         **{name: sql_type for name, (sql_type, _) in META_COLUMNS.items()},
     }
+
+
+def evolved_columns(contract: FeedContract, loads: Iterable[PartitionLoad]) -> dict[str, str]:
+    """Column name -> SQL type of what RAW has gained by these partitions.
+
+    The union over all partitions that were ever loaded, so it ends the same whatever their order.
+    """
+    if contract.ingestion.drift is not Drift.EVOLVE:
+        return {}
+    names = {name for load in loads for name in load.evolved} - contract.column_by_name.keys()
+    return dict.fromkeys(sorted(names), "varchar")
