@@ -10,17 +10,20 @@ import dagster as dg
 from retail_platform.assets.batch_day import build_batch_day_assets
 from retail_platform.assets.business_day import build_business_day_assets
 from retail_platform.assets.completeness import build_completeness_checks
+from retail_platform.assets.pulled import build_pull_assets, jobs_of
 from retail_platform.assets.specs import ModelTranslator, external_specs, model_specs
 from retail_platform.automation.arrivals import ArrivalDesk, build_inbox_sensor
 from retail_platform.automation.range_sensor import RangeAutomationSensor, RunOrder
 from retail_platform.automation.schedules import (
     build_completeness_schedule,
     build_nightly_schedule,
+    build_pull_schedule,
 )
 from retail_platform.contract import FeedContract, load_contracts
 from retail_platform.countries import CountryRegistry, load_countries
 from retail_platform.lake.queue import ArrivalQueue
 from retail_platform.partitions import Partitioning, Scope
+from retail_platform.pull.sources import Source, load_sources
 from retail_platform.resources import DbtResource, resources_for
 from retail_platform.settings import Settings
 
@@ -32,6 +35,7 @@ class Platform:
     settings: Settings
     contracts: dict[str, FeedContract]
     registry: CountryRegistry
+    sources: tuple[Source, ...]
     partitioning: Partitioning
     desk: ArrivalDesk
     definitions: dg.Definitions
@@ -59,6 +63,7 @@ def build_platform(
     resources = resources or resources_for(settings)
     registry = load_countries(settings.countries_file)
     contracts = load_contracts(settings.contracts_paths)
+    sources = load_sources(settings.sources_file, contracts, registry)
     first_day = date.fromisoformat(settings.first_day)
     partitioning = Partitioning.build(registry, settings.first_day)
     dbt = resources["dbt"]
@@ -85,6 +90,10 @@ def build_platform(
                 manifest,
             )
         )
+    locks = settings.home / "locks"
+    assets += [
+        build_pull_assets(s, contracts[s.feed], registry, partitioning, locks) for s in sources
+    ]
     desk = ArrivalDesk(
         contracts=contracts,
         registry=registry,
@@ -94,13 +103,14 @@ def build_platform(
         settle=timedelta(seconds=settings.settle_seconds),
         backlog_partitions=settings.backlog_partitions,
     )
-    definitions = _definitions(settings, contracts, partitioning, assets, desk, resources)
-    return Platform(settings, contracts, registry, partitioning, desk, definitions)
+    definitions = _definitions(settings, contracts, sources, partitioning, assets, desk, resources)
+    return Platform(settings, contracts, registry, sources, partitioning, desk, definitions)
 
 
 def _definitions(
     settings: Settings,
     contracts: dict[str, FeedContract],
+    sources: tuple[Source, ...],
     partitioning: Partitioning,
     assets: list[dg.AssetsDefinition],
     desk: ArrivalDesk,
@@ -127,10 +137,12 @@ def _definitions(
             "hourly_completeness", selection=dg.AssetSelection.checks(completeness)
         )
         schedules.append(build_completeness_schedule(asking))
+    pulls = jobs_of(sources)
+    schedules += [build_pull_schedule(source, pulls[source.name]) for source in sources]
     return dg.Definitions(
-        assets=[*external_specs(contracts, partitioning), *assets],
+        assets=[*external_specs(contracts, partitioning, sources), *assets],
         asset_checks=[completeness] if completeness else [],
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), *pulls.values()],
         sensors=[
             build_inbox_sensor(
                 desk,

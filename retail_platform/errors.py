@@ -37,6 +37,14 @@ class FileRejected(Terminal):
         self.remedy = remedy
 
 
+class SourceUnavailable(Transient):
+    """A pulled source does not answer, or not now."""
+
+
+class SourceRefused(Terminal):
+    """A pulled source answers, but not what its configuration promises."""
+
+
 class WarehouseBusy(Transient):
     """Another process holds the warehouse file."""
 

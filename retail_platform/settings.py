@@ -36,6 +36,7 @@ class Settings:
         lake_url: root of the lake; a ``file://`` or ``s3://`` address.
         contracts_paths: folders with additional feed contracts.
         countries_file: registry that replaces the shipped one.
+        sources_file: services and databases that are pulled; nothing is pulled without it.
         first_day: first day that can be a partition, ISO date.
         settle_seconds: a local file younger than this may still be being written and is left alone.
         queue_url: SQS queue that tells about new objects; empty means the inbox is listed instead.
@@ -49,6 +50,7 @@ class Settings:
     lake_url: str
     contracts_paths: tuple[Path, ...] = ()
     countries_file: Path | None = None
+    sources_file: Path | None = None
     first_day: str = "2023-01-01"
     settle_seconds: float = 2.0
     queue_url: str = ""
@@ -97,6 +99,7 @@ class Settings:
                 f"RETAIL_LAKE_URL is {lake_url!r}; expected s3://bucket/prefix or file:///folder."
             )
         countries = env.get("RETAIL_COUNTRIES_FILE", "")
+        sources = env.get("RETAIL_SOURCES_FILE", "")
         return cls(
             environment=environment,
             home=home,
@@ -107,6 +110,7 @@ class Settings:
                 if p
             ),
             countries_file=Path(countries).expanduser().resolve() if countries else None,
+            sources_file=Path(sources).expanduser().resolve() if sources else None,
             first_day=_day(env, "RETAIL_FIRST_DAY", "2023-01-01"),
             settle_seconds=_number(env, "RETAIL_SETTLE_SECONDS", 2.0),
             queue_url=_queue(env, lake_url),
@@ -139,6 +143,20 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
         raise ConfigurationError(f"{name} is {text!r}; expected a number.") from exc
     if not 0 <= value < math.inf:
         raise ConfigurationError(f"{name} is {text}; expected zero or more.")
+    return value
+
+
+def secret(name: str) -> str:
+    """The value of a variable that a source's configuration names.
+
+    Raises:
+        ConfigurationError: it is not set.
+    """
+    value = os.environ.get(name, "")
+    if not value:
+        raise ConfigurationError(
+            f"{name} is not set; a source in RETAIL_SOURCES_FILE takes a secret from it."
+        )
     return value
 
 

@@ -4,7 +4,7 @@ Feeds and RAW tables come from contracts, models from the dbt manifest. Key = ad
 warehouse, group = layer = dbt folder = schema.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from dagster_dbt.asset_utils import build_dbt_specs
 from retail_platform.automation.conditions import when_inputs_arrive, when_inputs_arrive_or_stale
 from retail_platform.contract import FeedContract
 from retail_platform.partitions import Partitioning, Scope
+from retail_platform.pull.sources import Source
 from retail_platform.warehouse.raw_tables import META_COLUMNS, raw_columns
 
 CONTRACT_CHECK = "conforms_to_contract"
@@ -39,6 +40,11 @@ def inbox_key(feed: str) -> dg.AssetKey:
     return dg.AssetKey(["inbox", feed])
 
 
+def source_key(name: str) -> dg.AssetKey:
+    """What a service or database told."""
+    return dg.AssetKey(["sources", name])
+
+
 def feed_key(feed: str) -> dg.AssetKey:
     """Accepted files of a feed in the lake."""
     return dg.AssetKey(["feeds", feed])
@@ -50,12 +56,23 @@ def raw_key(feed: str) -> dg.AssetKey:
 
 
 def external_specs(
-    contracts: Mapping[str, FeedContract], partitioning: Partitioning
+    contracts: Mapping[str, FeedContract],
+    partitioning: Partitioning,
+    sources: Collection[Source] = (),
 ) -> list[dg.AssetSpec]:
-    """Things the platform observes or writes beside its own assets."""
+    """Things the platform observes or writes beside its own assets.
+
+    Args:
+        sources: what is pulled, and becomes files of the inbox.
+    """
     inbox = [
         dg.AssetSpec(
             inbox_key(c.name),
+            deps=[
+                dg.AssetDep(source_key(s.name), partition_mapping=partitioning.same_day())
+                for s in sources
+                if s.feed == c.name
+            ],
             group_name="inbox",
             partitions_def=partitioning.of(c.scope),
             owners=[c.owner],

@@ -5,7 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from retail_platform.errors import ConfigurationError
 from retail_platform.partitions import LOOKBACK_DAYS, Partitioning, Scope, Slices
+from retail_platform.pull.sources import Source
 
 
 def build_nightly_schedule(
@@ -39,6 +41,30 @@ def build_nightly_schedule(
         )
 
     return nightly_catchup_schedule
+
+
+def build_pull_schedule(source: Source, job: Any) -> dg.ScheduleDefinition:
+    """Asks a source for what is new, as often as its configuration says.
+
+    Args:
+        job: pulls the source; run without partitions.
+
+    Raises:
+        ConfigurationError: the cron expression is none.
+    """
+    try:
+        return dg.ScheduleDefinition(
+            name=f"pull_{source.name}_schedule",
+            job=job,
+            cron_schedule=source.schedule,
+            execution_timezone="UTC",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=f"Pulls what is new in {source.shown}.",
+        )
+    except dg.DagsterInvalidDefinitionError as exc:
+        raise ConfigurationError(
+            f"source {source.name}: schedule {source.schedule!r} is no cron expression."
+        ) from exc
 
 
 def build_completeness_schedule(job: Any) -> dg.ScheduleDefinition:

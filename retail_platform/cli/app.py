@@ -33,6 +33,11 @@ schema_app = typer.Typer(help="How the files of a feed are written.", no_args_is
 app.add_typer(schema_app, name="schema")
 contracts_app = typer.Typer(help="Contracts and their versions.", no_args_is_help=True)
 app.add_typer(contracts_app, name="contracts")
+pull_app = typer.Typer(
+    help="Services and databases that are asked for news (RETAIL_SOURCES_FILE).",
+    no_args_is_help=True,
+)
+app.add_typer(pull_app, name="pull")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI on 127.0.0.1.")]
 LinesPerDay = Annotated[
@@ -313,6 +318,40 @@ def quarantine_requeue(
     from retail_platform.cli.repairing import requeue_quarantine  # noqa: PLC0415
 
     requeue_quarantine(Settings.from_env(), file, corrected)
+
+
+@pull_app.command("list")
+def pull_list(as_json: Json = False) -> None:
+    """What is pulled, from where, how often."""
+    from retail_platform.cli.pulling import list_sources  # noqa: PLC0415
+
+    list_sources(Settings.from_env(), as_json=as_json)
+
+
+@pull_app.command("run")
+def pull_run(
+    source: Annotated[str, typer.Argument(help="Name of the source.")],
+    country: Countries = "",
+    first: Annotated[
+        str | None, typer.Option("--from", help="Ask again for what changed since this day, ISO.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Until this day, ISO.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring what is new, or what changed in a window, into the inbox; `retail run` takes it in."""
+    from retail_platform.cli.pulling import run_source  # noqa: PLC0415
+
+    window = _day(first) if first else None, _day(last) if last else None
+    ok = run_source(Settings.from_env(), source, country, *window, as_json=as_json)
+    raise typer.Exit(0 if ok else 1)
+
+
+@pull_app.command("status")
+def pull_status(as_json: Json = False) -> None:
+    """How far each source and country has been pulled."""
+    from retail_platform.cli.pulling import show_states  # noqa: PLC0415
+
+    show_states(Settings.from_env(), as_json=as_json)
 
 
 @app.command()

@@ -130,7 +130,7 @@ def suppliers(world: World) -> Iterator[File]:
     count = len(catalogue.ARTICLE_GROUPS)
     key = key_of(world.seed, Purpose.SUPPLIER, np.arange(count))
     home = below(draw(key, 0), len(catalogue.SUPPLIER_HOMES))
-    countries, currencies, days = map(list, zip(*catalogue.SUPPLIER_HOMES, strict=True))
+    homes = catalogue.SUPPLIER_HOMES
     names = below(draw(key, 1), len(catalogue.SUPPLIER_NAMES))
     frame = pl.DataFrame(
         {
@@ -139,10 +139,10 @@ def suppliers(world: World) -> Iterator[File]:
                 f"{catalogue.SUPPLIER_NAMES[i]} {group.words[4]} Works"
                 for i, group in zip(names, catalogue.ARTICLE_GROUPS, strict=True)
             ],
-            "Country": words_at(countries, home),
+            "Country": words_at([country for country, _, _ in homes], home),
             "Category": [group.category for group in catalogue.ARTICLE_GROUPS],
-            "Currency": words_at(currencies, home),
-            "Lead Time Days": np.array(days)[home] + below(draw(key, 2), 10),
+            "Currency": words_at([currency for _, currency, _ in homes], home),
+            "Lead Time Days": np.array([days for _, _, days in homes])[home] + below(draw(key, 2), 10),
             "Minimum Order Quantity": 50 * (1 + below(draw(key, 3), 10)),
             "Payment Terms Days": 30 * (1 + below(draw(key, 4), 3)),
             "On Time Rate": np.round(0.8 + 0.19 * unit(draw(key, 5)), 2),

@@ -9,6 +9,7 @@ Layout (the only place that spells out a path):
     manifests/<feed>/CC/YYYY-MM-DD.json                 what a partition consists of: commit point
     schemas/<feed>/<content hash>.json                  how files of the feed were written
     rejected/<hash>.json                                why a file still lies in the inbox
+    cursors/<source>/CC.json                            how far a pulled source has been pulled
 """
 
 import os
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 INBOX = "inbox/"
 MANIFESTS = "manifests/"
 REJECTED = "rejected/"
+CURSORS = "cursors/"
 _IO_THREADS = 8
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -221,6 +223,22 @@ class Lake:
     def put(self, path: str, data: bytes) -> None:
         """Create or replace an object; a reader sees the old or the new content, never half."""
         obstore.put(self._store, path, data)
+
+    def put_file(self, path: str, file: Path) -> None:
+        """Create or replace an object from a file; once this returns, a power cut cannot undo it.
+
+        Elsewhere a store keeps what it has accepted; a local disk is asked to write it now.
+        """
+        obstore.put(self._store, path, file)
+        if self.local_root:
+            target = self.local_root / path
+            for written in (target, target.parent):
+                with suppress(FileNotFoundError):  # taken in already
+                    descriptor = os.open(written, os.O_RDONLY)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
 
     def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """Create or replace several objects; returns when all are there."""

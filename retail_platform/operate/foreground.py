@@ -264,6 +264,8 @@ class ForegroundRunner:
             pid = run.tags.get(FOREGROUND_TAG)
             if pid and (int(pid) == os.getpid() or not _alive(int(pid))):
                 self._instance.report_run_failed(run, f"Process {pid} of this run is gone.")
+                if "dagster/asset_partition_range_start" not in run.tags:
+                    continue  # a pull for news; the next one goes on where it stopped
                 self._say(f"A run of a killed command (process {pid}) is repeated.")
                 start = run.tags["dagster/asset_partition_range_start"]
                 end = run.tags["dagster/asset_partition_range_end"]
