@@ -1,7 +1,13 @@
 """Fixtures that several test modules share; keep it small."""
 
+import os
+import socket
+import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from shutil import chown, which
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -62,3 +68,32 @@ def s3_environment(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A server on the loopback interface, gone afterwards; its URL without a database."""
+    pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
+    # Debian keeps the programs of the server out of PATH.
+    debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+    path = os.pathsep.join([os.environ["PATH"], *debian])
+    initdb, pg_ctl = which("initdb", path=path), which("pg_ctl", path=path)
+    if initdb is None or pg_ctl is None:
+        pytest.skip("no PostgreSQL server found (Debian: apt-get install postgresql)")
+    # The server refuses to run as root.
+    user = "postgres" if os.geteuid() == 0 else None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with TemporaryDirectory(prefix="postgres") as directory:
+        if user:
+            chown(directory, user)
+        data, log = f"{directory}/data", f"{directory}/log"
+        options = f"-h 127.0.0.1 -p {port} -k {directory} -c fsync=off"
+        run = partial(subprocess.run, check=True, capture_output=True, user=user, cwd=directory)
+        run([initdb, "-D", data, "-A", "trust", "-U", "dagster", "--no-sync"])
+        run([pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"])
+        try:
+            yield f"postgresql+psycopg2://dagster@127.0.0.1:{port}/"
+        finally:
+            run([pg_ctl, "-D", data, "-m", "immediate", "-w", "stop"])

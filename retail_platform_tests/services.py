@@ -2,12 +2,17 @@
 
 import base64
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -55,7 +60,7 @@ class Service:
             for r in self.records
             if query.get("updated_since", "") <= r.get("updated_at", "~")
             and r.get("updated_at", "") < query.get("updated_before", "~")
-            and r.get("day", query.get("day")) == query.get("day", r.get("day"))
+            and query.get("day") in (None, r.get("day"), r.get("rate_date"))
         ]
         kind = path.strip("/").split("/")[-1]
         place = next((int(query[p]) for p in ("at", "page", "offset") if p in query), 0)
@@ -131,3 +136,44 @@ def serving(service: Service) -> Iterator[Service]:
 def basic(user: str, password: str) -> str:
     """The header of HTTP basic authentication."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def pull_killed_at(step: str, lake_url: str, contract: Path, source: Record, country: str) -> None:
+    """Pull in a process of its own, which is killed before a step.
+
+    Forked from a process that has the imports done and has never used the lake: the threads of its
+    client do not survive a fork.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["retail_platform.pull.puller", "retail_platform.pull.rest"])
+    child = context.Process(target=_pull, args=(step, lake_url, contract, source, country))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL, f"the process was to be killed, not {child.exitcode}"
+
+
+def _pull(step: str, lake_url: str, contract: Path, source: Record, country: str) -> None:
+    from retail_platform.contract import read_contract
+    from retail_platform.countries import load_countries
+    from retail_platform.lake.store import Lake
+    from retail_platform.pull.puller import Puller
+    from retail_platform.pull.sources import _Entry
+    from retail_platform.settings import secret
+
+    reached = 0
+
+    def die(name: str) -> None:
+        nonlocal reached
+        reached += name == step.rstrip("2")
+        if reached == (2 if step.endswith("2") else 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Puller(
+        Lake.open(lake_url),
+        _Entry.model_validate(source).root,
+        read_contract(contract),
+        load_countries(),
+        secret,
+        die,
+        lambda: datetime(2025, 1, 11, 12, tzinfo=UTC),
+    ).pull(country)

@@ -7,9 +7,7 @@ the stock storage and in batches in ours, and both are asked the same questions.
 import itertools
 import json
 import os
-import socket
 import sqlite3
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -21,8 +19,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from shutil import chown, copytree, which
-from tempfile import TemporaryDirectory
+from shutil import copytree
 from typing import Any, Final
 
 import dagster as dg
@@ -836,35 +833,6 @@ storage:
     config:
       postgres_url: {env: DAGSTER_POSTGRES_URL}
 """
-
-
-@pytest.fixture(scope="module")
-def postgres_server() -> Iterator[str]:
-    """A server on the loopback interface, gone afterwards; its URL without a database."""
-    pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
-    # Debian keeps the programs of the server out of PATH.
-    debian = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
-    path = os.pathsep.join([os.environ["PATH"], *debian])
-    initdb, pg_ctl = which("initdb", path=path), which("pg_ctl", path=path)
-    if initdb is None or pg_ctl is None:
-        pytest.skip("no PostgreSQL server found (Debian: apt-get install postgresql)")
-    # The server refuses to run as root.
-    user = "postgres" if os.geteuid() == 0 else None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with TemporaryDirectory(prefix="postgres") as directory:
-        if user:
-            chown(directory, user)
-        data, log = f"{directory}/data", f"{directory}/log"
-        options = f"-h 127.0.0.1 -p {port} -k {directory} -c fsync=off"
-        run = partial(subprocess.run, check=True, capture_output=True, user=user, cwd=directory)
-        run([initdb, "-D", data, "-A", "trust", "-U", "dagster", "--no-sync"])
-        run([pg_ctl, "-D", data, "-l", log, "-o", options, "-w", "start"])
-        try:
-            yield f"postgresql+psycopg2://dagster@127.0.0.1:{port}/"
-        finally:
-            run([pg_ctl, "-D", data, "-m", "immediate", "-w", "stop"])
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from filelock import FileLock
@@ -193,7 +194,7 @@ def _final(error: Exception, message: str = "") -> dg.Failure:
     )
 
 
-def jobs_of(sources: Collection[Source]) -> dict[str, dg.UnresolvedAssetJobDefinition]:
+def jobs_of(sources: Collection[Source]) -> dict[str, Any]:
     """Source name -> job that pulls it."""
     return {
         source.name: dg.define_asset_job(

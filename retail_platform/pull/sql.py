@@ -75,15 +75,15 @@ def _engine(source: SqlSource, credentials: Credentials) -> Iterator[sa.Engine]:
         credentials.remember(str(url.password) if url.password else None)
         # Values of rows may be personal; they stay out of messages.
         engine = sa.create_engine(url, hide_parameters=True, poolclass=sa.NullPool)
+    except (sa.exc.NoSuchModuleError, ImportError) as exc:
+        raise SourceRefused(
+            f"${source.url.env} needs a driver that is not installed "
+            f"({credentials.hide(str(exc))}). Install it beside the platform."
+        ) from None
     except sa.exc.ArgumentError:
         raise SourceRefused(
             f"${source.url.env} is no SQLAlchemy URL; expected "
             "dialect+driver://user:password@host/database."
-        ) from None
-    except ImportError as exc:
-        raise SourceRefused(
-            f"${source.url.env} needs a driver that is not installed: {exc.name}. Install it "
-            "beside the platform."
         ) from None
     try:
         yield engine

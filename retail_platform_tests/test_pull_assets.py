@@ -1,0 +1,190 @@
+"""Pulled sources in Dagster and on the command line, from schedule to the final table."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from filelock import FileLock
+
+from retail_platform.assets.specs import feed_key, inbox_key, source_key
+from retail_platform.definitions import Platform, build_platform
+from retail_platform.errors import ConfigurationError
+from retail_platform.lake.store import INBOX, Lake
+from retail_platform.operate.pulling import pull_now, source_named
+from retail_platform.settings import Settings
+from retail_platform_tests.services import Service, Trouble, serving
+
+SECRET = "s3cr3t-of-the-rates"
+TODAY = datetime.now(UTC).date()
+KEY = source_key("rates")
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """Rates of the last two days, for whoever knows the token."""
+    monkeypatch.setenv("RATES_TOKEN", SECRET)
+    with serving(Service(authorized=lambda h: h.get("Authorization") == f"Bearer {SECRET}")) as s:
+        for day, currency in [(TODAY - timedelta(days=1), "CHF"), (TODAY, "CHF"), (TODAY, "SEK")]:
+            s.records.append({"rate_date": str(day), "currency": currency, "rate": 0.93})
+        yield s
+
+
+@pytest.fixture
+def pulling(settings: Settings, service: Service, tmp_path: Path) -> Settings:
+    """Settings with a source of exchange rates."""
+    source = {
+        "name": "rates",
+        "kind": "rest",
+        "feed": "fx_rates",
+        "url": service.url,
+        "params": {"day": "{day}"},
+        "records": "orders",
+        "auth": {"kind": "bearer", "token": {"env": "RATES_TOKEN"}},
+        "attempts": 2,
+        "backoff_seconds": 0.01,
+    }
+    path = tmp_path / "sources.yaml"
+    path.write_text(yaml.safe_dump({"sources": [source]}))
+    return replace(settings, sources_file=path)
+
+
+@pytest.fixture
+def platform(pulling: Settings, dbt_work_dir: Path) -> Platform:
+    from retail_platform.resources import DbtResource, resources_for
+
+    resources = resources_for(pulling)
+    dbt = resources["dbt"]
+    assert isinstance(dbt, DbtResource)
+    shared = dbt.model_copy(update={"work_dir": str(dbt_work_dir)})
+    return build_platform(pulling, {**resources, "dbt": shared})
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as created:
+        yield created
+
+
+def everything_written(instance: dg.DagsterInstance) -> str:
+    return "\n".join(
+        str(entry) for run in instance.get_runs() for entry in instance.all_logs(run.run_id)
+    )
+
+
+def test_lineage_and_schedule(platform: Platform) -> None:
+    graph = platform.definitions.resolve_asset_graph()
+    assert graph.get(inbox_key("fx_rates")).parent_keys == {KEY}
+    assert graph.get(feed_key("fx_rates")).parent_keys == {inbox_key("fx_rates")}
+    assert graph.get(KEY).partitions_def == graph.get(feed_key("fx_rates")).partitions_def
+    assert graph.get(KEY).group_name == "sources"
+    schedule = platform.definitions.resolve_schedule_def("pull_rates_schedule")
+    assert (schedule.cron_schedule, schedule.default_status.value) == ("5 * * * *", "RUNNING")
+
+
+def test_nothing_is_pulled_by_default(settings: Settings) -> None:
+    graph = build_platform(settings).definitions.resolve_asset_graph()
+    assert not [key for key in graph.get_all_asset_keys() if key.path[0] == "sources"]
+
+
+def test_the_schedule_asks_for_news(
+    platform: Platform, service: Service, instance: dg.DagsterInstance
+) -> None:
+    job = platform.definitions.resolve_job_def("pull_rates")
+    for expected in (1, 1):  # the second time there is nothing new
+        assert job.execute_in_process(instance=instance).success
+        found = instance.fetch_materializations(KEY, limit=5).records
+        assert len(found) == expected
+    made = found[0].asset_materialization
+    assert made
+    assert made.partition == f"ALL|{TODAY}"
+    values = {name: value.value for name, value in made.metadata.items()}
+    assert (values["rows"], values["requests"], values["pages"]) == (2, 1, 1)
+    assert values["cursor_before"] == "none"
+    assert values["cursor_after"].startswith(str(TODAY))
+    assert values["bytes_received"] > 100
+    assert SECRET not in everything_written(instance)
+
+
+def test_what_is_not_available_is_tried_again(
+    platform: Platform,
+    service: Service,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("retail_platform.assets.pulled._SECONDS_BETWEEN_TRIES", 0)
+    service.trouble = [Trouble(status=503)] * 2
+    job = platform.definitions.resolve_job_def("pull_rates")
+    assert job.execute_in_process(instance=instance).success
+    assert len(service.asked) == 3
+    service.trouble = [Trouble(status=404, body=f'"{SECRET}"'.encode())]
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    assert len(service.asked) == 4, "what is wrong for good is asked once"
+    written = everything_written(instance)
+    assert "answered 404" in written
+    assert SECRET not in written
+
+
+def test_not_twice_at_once(
+    platform: Platform, pulling: Settings, instance: dg.DagsterInstance
+) -> None:
+    (pulling.home / "locks").mkdir(parents=True)
+    with FileLock(pulling.home / "locks" / "pull_rates.lock"):
+        outcome = pull_now(platform, instance, source_named(platform, "rates"), ())
+    assert "being pulled by another process" in outcome.error
+    with pytest.raises(ConfigurationError, match="there are: rates"):
+        source_named(platform, "shop")
+
+
+def test_a_schedule_that_is_none(pulling: Settings) -> None:
+    assert pulling.sources_file
+    text = pulling.sources_file.read_text()
+    pulling.sources_file.write_text(text.replace("kind: rest", "kind: rest\n  schedule: hourly"))
+    with pytest.raises(ConfigurationError, match="source rates: schedule 'hourly' is no cron"):
+        build_platform(pulling)
+
+
+def test_command_line_to_the_final_table(pulling: Settings, service: Service) -> None:
+    """`retail pull run`, then `retail run`: what the service said is in the warehouse."""
+
+    def retail(*words: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-m", "retail_platform.cli.app", *words, "--json"],
+            env={
+                **os.environ,
+                "RETAIL_HOME": str(pulling.home),
+                "RETAIL_SOURCES_FILE": str(pulling.sources_file),
+                "RETAIL_SETTLE_SECONDS": "0",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert SECRET not in done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    assert [s["source"] for s in retail("pull", "list")] == ["rates"]
+    window = ("--from", str(TODAY - timedelta(days=1)), "--to", str(TODAY))
+    outcome = retail("pull", "run", "rates", *window)
+    assert [(p["partition"], p["rows"]) for p in outcome["pulled"]] == [
+        (f"ALL|{TODAY - timedelta(days=1)}", 1),
+        (f"ALL|{TODAY}", 2),
+    ]
+    (state,) = retail("pull", "status")
+    assert (state["source"], state["country"], state["cursor"]) == ("rates", "ALL", None)
+    assert retail("run")["green"]
+    from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+
+    warehouse = DuckDBWarehouse(pulling.warehouse_path)
+    assert warehouse.query("select count(*) from staging.stg_fx_rates") == [(3,)]
+    assert not list(Lake.open(pulling.lake_url).list(INBOX))
