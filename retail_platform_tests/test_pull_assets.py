@@ -1,9 +1,5 @@
 """Pulled sources in Dagster and on the command line, from schedule to the final table."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +17,9 @@ from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.pulling import pull_now, source_named
 from retail_platform.settings import Settings
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform_tests.services import Service, Trouble, serving
+from retail_platform_tests.test_cli import retail as command
 
 SECRET = "s3cr3t-of-the-rates"
 TODAY = datetime.now(UTC).date()
@@ -39,8 +37,10 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 
 @pytest.fixture
-def pulling(settings: Settings, service: Service, tmp_path: Path) -> Settings:
+def pulling(settings: Settings, service: Service, tmp_path: Path, dbt_work_dir: Path) -> Settings:
     """Settings with a source of exchange rates."""
+    settings.home.mkdir()
+    (settings.home / "dbt").symlink_to(dbt_work_dir)  # parsed once for all tests
     source = {
         "name": "rates",
         "kind": "rest",
@@ -58,14 +58,8 @@ def pulling(settings: Settings, service: Service, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def platform(pulling: Settings, dbt_work_dir: Path) -> Platform:
-    from retail_platform.resources import DbtResource, resources_for
-
-    resources = resources_for(pulling)
-    dbt = resources["dbt"]
-    assert isinstance(dbt, DbtResource)
-    shared = dbt.model_copy(update={"work_dir": str(dbt_work_dir)})
-    return build_platform(pulling, {**resources, "dbt": shared})
+def platform(pulling: Settings) -> Platform:
+    return build_platform(pulling)
 
 
 @pytest.fixture
@@ -90,8 +84,9 @@ def test_lineage_and_schedule(platform: Platform) -> None:
     assert (schedule.cron_schedule, schedule.default_status.value) == ("5 * * * *", "RUNNING")
 
 
-def test_nothing_is_pulled_by_default(settings: Settings) -> None:
-    graph = build_platform(settings).definitions.resolve_asset_graph()
+def test_nothing_is_pulled_by_default(pulling: Settings) -> None:
+    by_default = replace(pulling, sources_file=None)
+    graph = build_platform(by_default).definitions.resolve_asset_graph()
     assert not [key for key in graph.get_all_asset_keys() if key.path[0] == "sources"]
 
 
@@ -153,25 +148,25 @@ def test_a_schedule_that_is_none(pulling: Settings) -> None:
         build_platform(pulling)
 
 
-def test_command_line_to_the_final_table(pulling: Settings, service: Service) -> None:
+def test_command_line_to_the_final_table(
+    pulling: Settings, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`retail pull run`, then `retail run`: what the service said is in the warehouse."""
+    for name, value in {
+        "RETAIL_HOME": str(pulling.home),
+        "RETAIL_SOURCES_FILE": str(pulling.sources_file),
+        "RETAIL_SETTLE_SECONDS": "0",
+        # Commands export these; they are to be as before afterwards.
+        "DAGSTER_HOME": "",
+        "DAGSTER_EVENT_BATCH_SIZE": "",
+    }.items():
+        monkeypatch.setenv(name, value)
 
     def retail(*words: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-m", "retail_platform.cli.app", *words, "--json"],
-            env={
-                **os.environ,
-                "RETAIL_HOME": str(pulling.home),
-                "RETAIL_SOURCES_FILE": str(pulling.sources_file),
-                "RETAIL_SETTLE_SECONDS": "0",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert SECRET not in done.stdout + done.stderr
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        said = command(*words, "--json")
+        assert SECRET not in said.out + said.err
+        assert said.code == 0, said
+        return said.json
 
     assert [s["source"] for s in retail("pull", "list")] == ["rates"]
     window = ("--from", str(TODAY - timedelta(days=1)), "--to", str(TODAY))
@@ -183,8 +178,6 @@ def test_command_line_to_the_final_table(pulling: Settings, service: Service) ->
     (state,) = retail("pull", "status")
     assert (state["source"], state["country"], state["cursor"]) == ("rates", "ALL", None)
     assert retail("run")["green"]
-    from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
-
     warehouse = DuckDBWarehouse(pulling.warehouse_path)
     assert warehouse.query("select count(*) from staging.stg_fx_rates") == [(3,)]
     assert not list(Lake.open(pulling.lake_url).list(INBOX))

@@ -97,7 +97,7 @@ class ForegroundRunner:
             on_progress: told about each step in a line a person understands.
         """
         self._platform = platform
-        self._instance = instance
+        self.instance = instance
         self._lake = lake
         self._say = on_progress
         self._warehouse = DuckDBWarehouse(platform.settings.warehouse_path)
@@ -141,7 +141,7 @@ class ForegroundRunner:
                 self._say(f"{len(fresh)} files in the inbox")
             if not requests:
                 requests, self._cursor, _ = evaluate_ranges(
-                    self._instance,
+                    self.instance,
                     self._graph,
                     dg.AssetSelection.all(),
                     self._platform.run_order,
@@ -209,7 +209,7 @@ class ForegroundRunner:
         self._say(f"{partitions}: {_summary(names)}")
         began = time.monotonic()
         result = self._job.execute_in_process(
-            instance=self._instance,
+            instance=self.instance,
             asset_selection=selection,
             tags={**request.tags, FOREGROUND_TAG: str(os.getpid())},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
@@ -241,7 +241,7 @@ class ForegroundRunner:
 
     def _evaluations(self, run_id: str) -> list[dg.AssetCheckEvaluation]:
         """Results of the checks of a run, those included that ops recorded themselves."""
-        log = self._instance.all_logs(run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        log = self.instance.all_logs(run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         return [entry.get_dagster_event().asset_check_evaluation_data for entry in log]
 
     def _recover(self, outcome: Outcome) -> None:
@@ -250,7 +250,7 @@ class ForegroundRunner:
         Automation does not repeat a failed attempt by itself; a person who calls the command asks
         for exactly that. The same goes for what a stopped run took in and never loaded.
         """
-        unfinished = self._instance.get_runs(
+        unfinished = self.instance.get_runs(
             dg.RunsFilter(
                 statuses=[
                     dg.DagsterRunStatus.STARTED,
@@ -263,7 +263,7 @@ class ForegroundRunner:
         for run in unfinished:
             pid = run.tags.get(FOREGROUND_TAG)
             if pid and (int(pid) == os.getpid() or not _alive(int(pid))):
-                self._instance.report_run_failed(run, f"Process {pid} of this run is gone.")
+                self.instance.report_run_failed(run, f"Process {pid} of this run is gone.")
                 if "dagster/asset_partition_range_start" not in run.tags:
                     continue  # a pull for news; the next one goes on where it stopped
                 self._say(f"A run of a killed command (process {pid}) is repeated.")
@@ -291,9 +291,9 @@ class ForegroundRunner:
             for key in self.executable_assets
             if (
                 partitions := stale_partitions(
-                    self._instance, self._graph, key, count_failed_attempts=False
+                    self.instance, self._graph, key, count_failed_attempts=False
                 )
-                - stale_partitions(self._instance, self._graph, key)
+                - stale_partitions(self.instance, self._graph, key)
             )
         }
         for request in range_requests(failed, self._graph, self._platform.run_order):
