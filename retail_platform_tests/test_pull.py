@@ -160,6 +160,29 @@ class TestPages:
         desk.take_in()
         assert desk.raw("web_orders", "order_id, amount")[0] == ("o-0", pytest.approx(12.5))
 
+    @pytest.mark.parametrize("record_path", ["[orders]", "[data, orders]", "[]"])
+    def test_as_json_where_the_contract_says_so(
+        self, desk: Desk, service: Service, pull: Any, tmp_path: Path, record_path: str
+    ) -> None:
+        """In the envelope the contract describes, into RAW, with what is nested."""
+        path = tmp_path / "web_orders.odcs.yaml"
+        ingestion = f"{{scope: country, format: json, drift: rescue, record_path: {record_path}}}"
+        text = CONTRACT.format(ingestion=ingestion)
+        path.write_text(text.replace("formats: [", "path: times.changed, formats: ["))
+        desk.contracts["web_orders"] = read_contract(path)  # type: ignore[index]
+        service.records = [
+            {"order_id": f"é-{n}", "amount": 12.5, "status": None, "times": {"changed": at}}
+            for n, at in enumerate(["2025-01-11T10:00:00Z", "2025-01-11T11:00:00Z"])
+        ]
+        report = pull(incremental={"field": "times.changed"})
+        assert report.files[0].name.endswith(".json.gz")
+        outcome = desk.take_in()
+        assert not outcome.refused
+        assert desk.raw("web_orders", "order_id, status, cast(updated_at as varchar)") == [
+            ("é-0", None, "2025-01-11 10:00:00"),
+            ("é-1", None, "2025-01-11 11:00:00"),
+        ]
+
     def test_numbers_keep_their_digits(self, desk: Desk, service: Service, pull: Any) -> None:
         body = b'{"orders": [{"order_id": "o-1", "amount": 12345678901234567.10, "note": null, '
         body += b'"lines": [{"sku": "\xc3\xa9"}], "updated_at": "2025-01-11T10:00:00Z"}]}'

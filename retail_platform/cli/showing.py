@@ -4,7 +4,7 @@ Its verdict is strict: exactly the planted broken files are refused, every plant
 quarantine, and net sales equal the generator's own books.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -16,9 +16,11 @@ from retail_platform.cli.running import runner
 from retail_platform.demo.dirt import Dirt
 from retail_platform.demo.feed import deliver_first_wave, inbox_sink, spec_for
 from retail_platform.demo.generator import GeneratedManifest
+from retail_platform.demo.rates_service import CURRENCIES, rates_service
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import MANIFESTS, Lake
 from retail_platform.operate.foreground import Outcome
+from retail_platform.operate.pulling import PullOutcome, pull_now
 from retail_platform.settings import Settings
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.publish import CATALOGUE
@@ -67,12 +69,20 @@ def run_demo(
         products=1_000,
     )
     made = deliver_first_wave(spec, Dirt.demo(), inbox_sink(lake), say)
-    with runner(settings, say) as (_, foreground):
+    with (
+        rates_service(settings.home) as service,
+        runner(replace(settings, sources_file=service.sources_file), say) as (platform, foreground),
+    ):
+        say("exchange rates of a web service, pulled day by day")
+        days_pulled = spec.first_day, spec.first_day + timedelta(days=days - 1)
+        (source,) = platform.sources
+        pull = pull_now(platform, foreground.instance, source, (), days_pulled)
         foreground.run_until_idle()
         say("second wave: a late file, a correction, a repetition")
         made.deliver_second_wave(inbox_sink(lake))
         outcome = foreground.run_until_idle()
     result = _compare(settings, made, outcome)
+    result.problems.extend(_wrong_pull(settings, pull, *days_pulled))
     if as_json:
         print_json(asdict(result))
     else:
@@ -109,6 +119,20 @@ def _compare(settings: Settings, made: GeneratedManifest, outcome: Outcome) -> D
             "from marts.rpt_daily_sales group by all order by all"
         ).fetchall()
     return DemoResult(rows, int(quarantined), int(duplicates), refused, net_sales, problems)
+
+
+def _wrong_pull(settings: Settings, pull: PullOutcome, first: date, last: date) -> list[str]:
+    """What is missing of the pulled rates in the table that sales are converted with."""
+    found = DuckDBWarehouse(settings.warehouse_path).query(
+        "select count(*) from intermediate.int_fx_rates "
+        "where list_contains(?, currency_code) and business_date between ? and ?",
+        [list(CURRENCIES), first, last],
+    )[0][0]
+    wanted = ((last - first).days + 1) * len(CURRENCIES)
+    problems = [f"the pull failed: {pull.error}"] if pull.error else []
+    if found != wanted:
+        problems.append(f"{found} pulled exchange rates arrived, {wanted} told by the service")
+    return problems
 
 
 def _wrong_totals(published: duckdb.DuckDBPyConnection, made: GeneratedManifest) -> list[str]:

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import simplejson
 
-from retail_platform.contract import FeedContract
+from retail_platform.contract import FeedContract, Format
 
 _IN_MEMORY_BYTES = 16 << 20
 
@@ -66,8 +66,8 @@ class Spool:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pulled"
             with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                if extension(contract).startswith(".json"):
-                    self._write_json(packed, getattr(contract.ingestion, "record_path", ()))
+                if contract.ingestion.format is Format.JSON:
+                    self._write_json(packed, contract.ingestion.record_path)
                 else:
                     self._write_csv(packed)
             with path.open("rb") as done:
@@ -104,7 +104,7 @@ class Spool:
 
 def extension(contract: FeedContract) -> str:
     """End of the names of pulled files of a feed."""
-    return f".{getattr(contract.ingestion, 'format', 'csv')}.gz"
+    return f".{contract.ingestion.format.value}.gz"
 
 
 def file_name(contract: FeedContract, country: str, day: date, part: str) -> str:
