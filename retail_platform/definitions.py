@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from retail_platform.alerts.router import AlertRouter
+from retail_platform.alerts.sensor import build_alert_sensor
 from retail_platform.assets.batch_day import build_batch_day_assets
 from retail_platform.assets.business_day import build_business_day_assets
 from retail_platform.assets.completeness import build_completeness_checks
@@ -24,6 +26,8 @@ from retail_platform.countries import CountryRegistry, load_countries
 from retail_platform.lake.queue import ArrivalQueue
 from retail_platform.partitions import Partitioning, Scope
 from retail_platform.pull.sources import Source, load_sources
+from retail_platform.resilience.breaker import Breakers
+from retail_platform.resilience.failures import WAREHOUSE
 from retail_platform.resources import DbtResource, resources_for
 from retail_platform.settings import Settings
 
@@ -65,6 +69,7 @@ def build_platform(
     contracts = load_contracts(settings.contracts_paths)
     sources = load_sources(settings.sources_file, contracts, registry)
     first_day = date.fromisoformat(settings.first_day)
+    breakers = Breakers(settings.breakers_path)
     partitioning = Partitioning.build(registry, settings.first_day)
     dbt = resources["dbt"]
     if not isinstance(dbt, DbtResource):
@@ -76,7 +81,7 @@ def build_platform(
     for scope in (Scope.GLOBAL, Scope.COUNTRY):
         batch_models = model_specs(manifest, translator, "batch_day", scope)
         batch = build_batch_day_assets(
-            scope, contracts, registry, partitioning, batch_models, manifest, first_day
+            scope, contracts, registry, partitioning, batch_models, manifest, first_day, breakers
         )
         assets.append(batch)
         for spec in batch_models[0]:
@@ -88,6 +93,7 @@ def build_platform(
                 partitioning,
                 model_specs(manifest, translator, "business_day", scope),
                 manifest,
+                breakers,
             )
         )
     locks = settings.home / "locks"
@@ -130,6 +136,7 @@ def _definitions(
         )
         for scope in (Scope.GLOBAL, Scope.COUNTRY)
     }
+    breakers = Breakers(settings.breakers_path)
     completeness = build_completeness_checks(contracts, desk.registry)
     schedules = [build_nightly_schedule(scope, partitioning, job) for scope, job in jobs.items()]
     if completeness:
@@ -149,10 +156,18 @@ def _definitions(
                 jobs,
                 ArrivalQueue(settings.queue_url) if settings.queue_url else None,
                 settings.sweep_seconds,
+                breakers,
+            ),
+            build_alert_sensor(
+                AlertRouter(settings.alerts_path, settings.alerts_file),
+                breakers,
+                desk.registry.codes,
+                settings.ui_url,
             ),
             RangeAutomationSensor(
                 "range_automation_sensor",
                 run_order=run_order,
+                refusal=lambda: breakers.refusal([WAREHOUSE]),
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
                 minimum_interval_seconds=3,

@@ -51,3 +51,7 @@ class WarehouseBusy(Transient):
 
 class LoadMismatch(Terminal):
     """The rows that arrived in the warehouse are not the rows the manifest promises."""
+
+
+class DependencyDown(Transient):
+    """Something the platform depends on kept failing and is left alone for a moment."""

@@ -43,6 +43,8 @@ class Settings:
         sweep_seconds: with a queue, how often the inbox is listed nevertheless, for messages that
             were lost.
         backlog_partitions: more arrived partitions than this in one tick are run as ranges at once.
+        alerts_file: who is told what; None tells the log only.
+        ui_url: where people reach the UI, for links in alerts; without a slash at the end.
     """
 
     environment: Environment
@@ -56,6 +58,8 @@ class Settings:
     queue_url: str = ""
     sweep_seconds: float = 300.0
     backlog_partitions: int = 60
+    alerts_file: Path | None = None
+    ui_url: str = "http://127.0.0.1:3000"
 
     @property
     def warehouse_path(self) -> Path:
@@ -71,6 +75,16 @@ class Settings:
     def dagster_home(self) -> Path:
         """Dagster's own state: runs, events, schedules."""
         return self.home / "dagster"
+
+    @property
+    def alerts_path(self) -> Path:
+        """Folder with the outbox of alerts and their log."""
+        return self.home / "alerts"
+
+    @property
+    def breakers_path(self) -> Path:
+        """Folder with the state of circuit breakers, shared by all processes."""
+        return self.home / "breakers"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -100,6 +114,7 @@ class Settings:
             )
         countries = env.get("RETAIL_COUNTRIES_FILE", "")
         sources = env.get("RETAIL_SOURCES_FILE", "")
+        alerts = env.get("RETAIL_ALERTS_FILE", "")
         return cls(
             environment=environment,
             home=home,
@@ -116,6 +131,8 @@ class Settings:
             queue_url=_queue(env, lake_url),
             sweep_seconds=_number(env, "RETAIL_SWEEP_SECONDS", 300.0),
             backlog_partitions=int(_number(env, "RETAIL_BACKLOG_PARTITIONS", 60)),
+            alerts_file=Path(alerts).expanduser().resolve() if alerts else None,
+            ui_url=_ui_url(env),
         )
 
 
@@ -131,6 +148,13 @@ def _queue(env: Mapping[str, str], lake_url: str) -> str:
             f"RETAIL_QUEUE_URL is set, but the lake is {lake_url}; only S3 announces objects there."
         )
     return url
+
+
+def _ui_url(env: Mapping[str, str]) -> str:
+    url = env.get("RETAIL_UI_URL") or "http://127.0.0.1:3000"
+    if not re.match(r"https?://.", url):
+        raise ConfigurationError(f"RETAIL_UI_URL is {url!r}; expected http:// or https://.")
+    return url.rstrip("/")
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:
@@ -158,6 +182,23 @@ def secret(name: str) -> str:
             f"{name} is not set; a source in RETAIL_SOURCES_FILE takes a secret from it."
         )
     return value
+
+
+def with_variables(text: str, env: Mapping[str, str] | None = None) -> str:
+    """Text with every ``${NAME}`` replaced by that variable.
+
+    Raises:
+        KeyError: a variable is not set, or set to nothing.
+    """
+    env = os.environ if env is None else env
+
+    def value(match: re.Match[str]) -> str:
+        found = env.get(match[1])
+        if not found:
+            raise KeyError(match[1])
+        return found
+
+    return re.sub(r"\$\{(\w+)\}", value, text)
 
 
 @contextmanager

@@ -51,6 +51,9 @@ from retail_platform.partitions import (
     Slices,
     bounding_slices,
 )
+from retail_platform.resilience.breaker import Breakers
+from retail_platform.resilience.failures import OBJECT_STORE, WAREHOUSE
+from retail_platform.resilience.steps import transient_failures_retried
 from retail_platform.resources import DbtResource, DuckDBResource, LakeResource
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import PartitionLoad
@@ -67,6 +70,7 @@ def build_batch_day_assets(
     models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
     manifest: Mapping[str, Any],
     first_day: date,
+    breakers: Breakers,
 ) -> dg.AssetsDefinition:
     """One definition for all batch-day assets of a scope.
 
@@ -97,6 +101,7 @@ def build_batch_day_assets(
         can_subset=True,
         pool=WAREHOUSE_POOL,
     )
+    @transient_failures_retried(breakers, OBJECT_STORE, WAREHOUSE)
     def batch_day(
         context: dg.AssetExecutionContext,
         lake: LakeResource,

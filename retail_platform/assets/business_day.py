@@ -15,6 +15,9 @@ from retail_platform.assets.models import ModelRun, models_of
 from retail_platform.assets.recording import record_check_evaluations, record_materializations
 from retail_platform.assets.slices import slices_for
 from retail_platform.partitions import Partition, Partitioning, Scope, Slices
+from retail_platform.resilience.breaker import Breakers
+from retail_platform.resilience.failures import WAREHOUSE
+from retail_platform.resilience.steps import transient_failures_retried
 from retail_platform.resources import DbtResource, DuckDBResource
 from retail_platform.warehouse.protocol import Warehouse
 
@@ -26,6 +29,7 @@ def build_business_day_assets(
     partitioning: Partitioning,
     models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
     manifest: Mapping[str, Any],
+    breakers: Breakers,
 ) -> dg.AssetsDefinition:
     """One definition for all business-day assets of a scope."""
     specs, check_specs = models
@@ -41,6 +45,7 @@ def build_business_day_assets(
         can_subset=True,
         pool=WAREHOUSE_POOL,
     )
+    @transient_failures_retried(breakers, WAREHOUSE)
     def business_day(
         context: dg.AssetExecutionContext, warehouse: DuckDBResource, dbt: DbtResource
     ) -> Iterator[Any]:

@@ -32,11 +32,12 @@ def slices_for(
 def only_arrivals(context: dg.AssetExecutionContext) -> bool:
     """Whether partitions without news are to be left alone.
 
-    A repeated run never skips anything: its first attempt may have loaded rows and died before it
-    could tell anybody.
+    A repeated run, or a repeated step of a run, never skips anything: its first attempt may have
+    loaded rows and died before it could tell anybody.
     """
     run = context.run
-    return run.tags.get(ONLY_ARRIVALS_TAG) == ONLY_ARRIVALS and run.parent_run_id is None
+    repeated = run.parent_run_id is not None or context.retry_number > 0
+    return run.tags.get(ONLY_ARRIVALS_TAG) == ONLY_ARRIVALS and not repeated
 
 
 def replays_originals(context: dg.AssetExecutionContext) -> bool:

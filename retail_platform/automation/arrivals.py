@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
 from retail_platform.assets.specs import feed_key, inbox_key, raw_key
 from retail_platform.contract import FeedContract
 from retail_platform.countries import CountryRegistry
+from retail_platform.errors import DependencyDown
 from retail_platform.lake.inbox import (
     Arrival,
     ArrivalPlan,
@@ -32,6 +34,8 @@ from retail_platform.lake.inbox import (
 from retail_platform.lake.queue import ArrivalQueue, Message
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.partitions import Partition, Partitioning, Scope, Slices, bounding_slices
+from retail_platform.resilience.breaker import Breakers
+from retail_platform.resilience.failures import OBJECT_STORE, QUEUE, WAREHOUSE
 from retail_platform.resources import LakeResource
 
 _GAP_DAYS = 7
@@ -240,7 +244,11 @@ def look_for_arrivals(
 
 
 def build_inbox_sensor(
-    desk: ArrivalDesk, jobs: Mapping[Scope, Any], queue: ArrivalQueue | None, sweep_seconds: float
+    desk: ArrivalDesk,
+    jobs: Mapping[Scope, Any],
+    queue: ArrivalQueue | None,
+    sweep_seconds: float,
+    breakers: Breakers,
 ) -> dg.SensorDefinition:
     """The sensor that watches the inbox.
 
@@ -248,7 +256,9 @@ def build_inbox_sensor(
         jobs: asset job over the batch-day assets of each scope.
         queue: announces files; None lists the inbox on every tick.
         sweep_seconds: how often the inbox is listed nevertheless.
+        breakers: while what the sensor or its runs need is down, files wait in the inbox.
     """
+    needed = (OBJECT_STORE, *([QUEUE] if queue else []))
 
     @dg.sensor(
         name="inbox_sensor",
@@ -260,7 +270,16 @@ def build_inbox_sensor(
     )
     def inbox_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
         memory = SensorMemory.of(context.cursor)
-        look = look_for_arrivals(desk, lake.open(), memory, queue, sweep_seconds)
+        try:
+            reason = breakers.refusal([WAREHOUSE])
+            if reason:
+                raise DependencyDown(reason)
+            with ExitStack() as guards:
+                for name in needed:
+                    guards.enter_context(breakers.guard(name))
+                look = look_for_arrivals(desk, lake.open(), memory, queue, sweep_seconds)
+        except DependencyDown as down:
+            return dg.SensorResult(skip_reason=f"Files wait: {down}", cursor=context.cursor)
         cursor = look.memory.cursor()
         fresh, plan = look.fresh, look.plan
         if not fresh:

@@ -10,7 +10,7 @@ The only module that uses Dagster's automation tick directly; `retail run` evalu
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,17 +43,35 @@ RunOrder = Sequence[tuple[dg.PartitionsDefinition, Collection[str]]]
 class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
     """Automation sensor that requests one run per rectangle of partitions."""
 
-    def __init__(self, name: str, *, run_order: RunOrder, **kwargs: Any) -> None:
-        """See `dagster.AutomationConditionSensorDefinition`; evaluated in the user code server."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        run_order: RunOrder,
+        refusal: Callable[[], str | None] = lambda: None,
+        **kwargs: Any,
+    ) -> None:
+        """See `dagster.AutomationConditionSensorDefinition`; evaluated in the user code server.
+
+        Args:
+            refusal: why nothing can run at present, None when runs may be requested. What is stale
+                stays so, and is requested afterwards.
+        """
         super().__init__(name, use_user_code_server=True, emit_backfills=False, **kwargs)
-        evaluation = partial(_evaluate_tick, self.asset_selection, run_order)
+        evaluation = partial(_evaluate_tick, self.asset_selection, run_order, refusal)
         self._raw_fn = evaluation
         self._evaluation_fn = wrap_sensor_evaluation(name, evaluation)
 
 
 def _evaluate_tick(
-    selection: dg.AssetSelection, run_order: RunOrder, context: dg.SensorEvaluationContext
+    selection: dg.AssetSelection,
+    run_order: RunOrder,
+    refusal: Callable[[], str | None],
+    context: dg.SensorEvaluationContext,
 ) -> dg.SensorResult:
+    reason = refusal()
+    if reason:
+        return dg.SensorResult(skip_reason=reason, cursor=context.cursor)
     if context.repository_def is None:
         raise ValueError("The sensor is evaluated without a code location.")
     requests, cursor, evaluations = evaluate_ranges(

@@ -1,0 +1,1 @@
+"""What to do when something the platform depends on fails for a while."""
