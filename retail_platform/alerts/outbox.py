@@ -166,7 +166,9 @@ class Outbox:
                 again = occasion != alert.occasion
                 if before and not is_new and _has_eased(before, alert):
                     notices.append(Notice(alert, ended=True))
-                elif (is_new and not (before and not again and alert.every_occasion)) or (not is_new and again and alert.every_occasion):
+                elif (is_new and not (before and not again and alert.every_occasion)) or (
+                    not is_new and again and alert.every_occasion
+                ):
                     notices.append(Notice(alert))
                 _store(connection, alert, stamp, is_new=is_new, again=again)
             for key, (alert, _, ended) in known.items():
@@ -212,7 +214,7 @@ class Outbox:
             return 0
 
     def _due(self, now: datetime, *, even_waiting: bool) -> dict[str, dict[int, Notice]]:
-        """Channel -> its messages by number; a channel whose oldest message has to wait is left out."""
+        """Channel -> its messages by number; channels whose oldest has to wait are left out."""
         with self._transaction() as connection:
             rows = connection.execute(
                 "select id, channel, notice, due_at from messages where told_at is null order by id"
@@ -275,7 +277,7 @@ class Outbox:
                     times,
                     _time(ended_at) if ended_at else None,
                     _time(told[alert.key]) if alert.key in told else None,
-                )  # fmt: skip
+                )
             )
         return found
 

@@ -96,8 +96,8 @@ class Routes(BaseModel):
 
         if apprise.Apprise.instantiate(address) is None:
             return [
-                f"channel {name}: apprise does not understand its address; its documentation lists the "
-                "services"
+                f"channel {name}: apprise does not understand its address; the documentation of "
+                "apprise lists its services"
             ]
         return []
 

@@ -38,6 +38,10 @@ pull_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(pull_app, name="pull")
+alerts_app = typer.Typer(
+    help="What is wrong and who was told; whether the channels work.", no_args_is_help=True
+)
+app.add_typer(alerts_app, name="alerts")
 
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI on 127.0.0.1.")]
 LinesPerDay = Annotated[
@@ -133,9 +137,15 @@ def status(as_json: Json = False) -> None:
     from retail_platform.cli.running import build  # noqa: PLC0415
     from retail_platform.lake.store import Lake  # noqa: PLC0415
     from retail_platform.operate.status import read_status  # noqa: PLC0415
+    from retail_platform.resilience.breaker import Breakers  # noqa: PLC0415
 
     settings = Settings.from_env()
-    found = read_status(build(settings).desk, Lake.open(settings.lake_url), settings.published_path)
+    found = read_status(
+        build(settings).desk,
+        Lake.open(settings.lake_url),
+        settings.published_path,
+        Breakers(settings.breakers_path),
+    )
     if as_json:
         print_json(found.as_json())
     else:
@@ -154,6 +164,9 @@ def status(as_json: Json = False) -> None:
             ["mart", "rows", "newest day"],
             [(m.mart, m.rows, str(m.newest_day or "")) for m in found.marts],
         )
+        for circuit in found.circuits:
+            if circuit.open:
+                fact((str(circuit), "red"))
         if found.missing:
             fact((f"{len(found.missing)} deliveries are overdue", "red"))
         if found.gaps:
@@ -421,6 +434,34 @@ def contracts_check(
     found = check_contracts(Settings.from_env().contracts_paths, against)
     report_comparison(found, as_json=as_json)
     raise typer.Exit(1 if found.problems else 0)
+
+
+@alerts_app.command("list")
+def alerts_list(
+    ended: Annotated[bool, typer.Option("--all", help="Also what is over by now.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What is wrong, since when, and what could not be told yet; 1 if something is."""
+    from retail_platform.cli.alerting import list_alerts  # noqa: PLC0415
+
+    green = list_alerts(Settings.from_env(), ended=ended, as_json=as_json)
+    raise typer.Exit(0 if green else 1)
+
+
+@alerts_app.command("test")
+def alerts_test(as_json: Json = False) -> None:
+    """Send a test message through every channel of the routing file."""
+    from retail_platform.cli.alerting import test_channels  # noqa: PLC0415
+
+    raise typer.Exit(0 if test_channels(Settings.from_env(), as_json=as_json) else 1)
+
+
+@alerts_app.command("flush")
+def alerts_flush() -> None:
+    """Tell now what waits for a channel that was down."""
+    from retail_platform.cli.alerting import flush_alerts  # noqa: PLC0415
+
+    raise typer.Exit(0 if flush_alerts(Settings.from_env()) else 1)
 
 
 def _day(text: str) -> date:

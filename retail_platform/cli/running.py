@@ -8,6 +8,9 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from retail_platform.alerts.router import AlertRouter
+from retail_platform.alerts.routes import load_routes
+from retail_platform.alerts.watch import Watch
 from retail_platform.cli.output import Stopwatch, fact, print_json, table
 from retail_platform.countries import load_countries
 from retail_platform.definitions import Platform, build_platform
@@ -16,6 +19,7 @@ from retail_platform.lake.store import Lake
 from retail_platform.operate.foreground import ForegroundRunner, Outcome
 from retail_platform.operate.instance import open_instance, prepare_home
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition, Slices
+from retail_platform.resilience.breaker import Breakers
 from retail_platform.settings import Settings
 
 
@@ -32,6 +36,7 @@ def validate_definitions(settings: Settings) -> str:
         ConfigurationError: a contract, the registry or a setting is wrong.
     """
     platform = build(settings)
+    load_routes(settings.alerts_file)
     dg.Definitions.validate_loadable(platform.definitions)
     graph = platform.definitions.resolve_asset_graph()
     return (
@@ -50,7 +55,30 @@ def runner(settings: Settings, say: Stopwatch) -> Iterator[tuple[Platform, Foreg
     gc.set_threshold(100_000, 20, 100)
     with open_instance(settings) as instance:
         platform = build(settings)
-        yield platform, ForegroundRunner(platform, instance, Lake.open(settings.lake_url), say)
+        lake = Lake.open(settings.lake_url)
+        try:
+            yield platform, ForegroundRunner(platform, instance, lake, say)
+        finally:
+            tell_alerts(platform, instance, lake, say)
+
+
+def tell_alerts(
+    platform: Platform, instance: dg.DagsterInstance, lake: Lake, say: Stopwatch
+) -> None:
+    """What `alert_sensor` does, at the end of a foreground command."""
+    settings = platform.settings
+    watch = Watch(
+        instance=instance,
+        graph=platform.definitions.resolve_asset_graph(),
+        lake=lake,
+        breakers=Breakers(settings.breakers_path),
+        country_order=platform.registry.codes,
+        ui_url=settings.ui_url,
+        unattended=False,
+    )
+    tick = AlertRouter(settings.alerts_path, settings.alerts_file).look(watch)
+    if tick.notices:
+        say(f"{len(tick.notices)} alerts: `retail alerts list`")
 
 
 def run_until_idle(settings: Settings, say: Stopwatch, *, once: bool) -> Outcome:

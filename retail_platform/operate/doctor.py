@@ -6,17 +6,24 @@ Each finding says what was seen and what to do about it. Repairs nothing.
 import os
 import shutil
 import socket
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import duckdb
 
+from retail_platform.alerts.router import AlertRouter
+from retail_platform.alerts.routes import LOG, load_routes
+from retail_platform.alerts.watch import SILENT_AFTER, automations, daemon_heartbeats
 from retail_platform.contract import load_contracts
 from retail_platform.countries import load_countries
 from retail_platform.errors import RetailError
 from retail_platform.lake.queue import ArrivalQueue
 from retail_platform.lake.store import INBOX, Lake
+from retail_platform.operate.instance import open_instance
+from retail_platform.resilience.breaker import Breakers
 from retail_platform.resources import resources_for
 from retail_platform.settings import PROJECT_DIR, Settings
 
@@ -53,13 +60,17 @@ def examine(port: int) -> list[Finding]:
         ("warehouse", lambda: _warehouse(settings)),
         ("dbt project", _dbt),
         ("UI port", lambda: _port(port)),
+        ("alerts", lambda: _alerts(settings)),
+        ("dependencies", lambda: _dependencies(settings)),
     ]
     findings = []
     for subject, look in looks:
         try:
             findings.append(Finding(subject, True, look()))
-        except (RetailError, OSError, duckdb.Error) as exc:
+        except (RetailError, OSError, sqlite3.Error, duckdb.Error) as exc:
             findings.append(Finding(subject, False, str(exc)))
+    if (settings.dagster_home / "dagster.yaml").is_file():
+        findings += _automation(settings, datetime.now(UTC))
     return findings
 
 
@@ -130,6 +141,70 @@ def _dbt() -> str:
     if not project.is_file():
         raise OSError(f"{project} is missing; run from a checkout of the project.")
     return str(project.parent)
+
+
+def _alerts(settings: Settings) -> str:
+    routes = load_routes(settings.alerts_file)
+    problems = routes.problems()
+    if problems:
+        raise OSError(f"{settings.alerts_file}: {'; '.join(problems)}")
+    channels = ", ".join([LOG, *routes.channels])
+    if not (settings.alerts_path / "outbox.sqlite").exists():
+        return f"told to {channels}; nobody has looked yet"
+    router = AlertRouter(settings.alerts_path, settings.alerts_file)
+    stuck = [w for w in router.outbox.waiting() if w.attempts]
+    if stuck:
+        raise OSError(
+            "; ".join(
+                f"channel {w.channel}: {w.count} messages wait since {w.since:%Y-%m-%d %H:%M} UTC, "
+                f"{w.error}"
+                for w in stuck
+            )
+            + " Correct the routing file, try `retail alerts test`, then `retail alerts flush`."
+        )
+    looked = router.last_look()
+    last = f"last looked {looked:%Y-%m-%d %H:%M} UTC" if looked else "nobody has looked yet"
+    return f"told to {channels}; {last}"
+
+
+def _dependencies(settings: Settings) -> str:
+    states = Breakers(settings.breakers_path).states()
+    down = [str(state) for state in states if state.open]
+    if down:
+        raise OSError(" ".join(down))
+    return "none is left alone" if states else "none ever failed"
+
+
+def _automation(settings: Settings, now: datetime) -> list[Finding]:
+    """Daemons, and what is switched on; nothing where only foreground commands ever ran."""
+    with open_instance(settings) as instance:
+        beats = daemon_heartbeats(instance)
+        running = automations(instance)
+    if not any(beats.values()):
+        return [Finding("daemons", True, "none has run here; `make dev` starts them")]
+    silent = [name for name, seen in beats.items() if seen is None or now - seen > SILENT_AFTER]
+    last = max(seen for seen in beats.values() if seen)
+    if silent:
+        daemons = Finding(
+            "daemons",
+            False,
+            f"silent: {', '.join(silent)} (last sign of life of any {last:%Y-%m-%d %H:%M} UTC). "
+            "Start dagster-daemon, or `make dev`; `retail run` works without.",
+        )
+    else:
+        daemons = Finding("daemons", True, f"{len(beats)} alive")
+    findings = [daemons]
+    for found in running:
+        ticked = f"{found.last_tick:%Y-%m-%d %H:%M} UTC" if found.last_tick else "never"
+        if found.failures:
+            seen = f"failed at {ticked} ({found.failures[0]}); its page in the UI shows the error"
+            findings.append(Finding(found.name, False, seen))
+        elif not silent and found.silent(now):
+            seen = f"is on, but was last evaluated {ticked}; restart the daemon"
+            findings.append(Finding(found.name, False, seen))
+        else:
+            findings.append(Finding(found.name, True, f"last evaluated {ticked}"))
+    return findings
 
 
 def _port(port: int) -> str:

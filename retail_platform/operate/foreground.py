@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from retail_platform.alerts.watch import BACKFILL, TRIGGER_TAG
 from retail_platform.assets.completeness import COMPLETENESS_CHECK
 from retail_platform.automation.arrivals import identity
 from retail_platform.automation.inputs import stale_partitions
@@ -187,7 +188,10 @@ class ForegroundRunner:
                     {Partition(ALL, day) for day in days} if ALL in order else wanted_partitions
                 )
                 requests += range_requests(
-                    dict.fromkeys(keys, chosen), self._graph, [(scope_def, order)]
+                    dict.fromkeys(keys, chosen),
+                    self._graph,
+                    [(scope_def, order)],
+                    {TRIGGER_TAG: BACKFILL},
                 )
         return requests
 

@@ -16,6 +16,7 @@ from retail_platform.automation.arrivals import ArrivalDesk
 from retail_platform.lake.completeness import Gap, find_gaps
 from retail_platform.lake.inbox import Rejection
 from retail_platform.lake.store import MANIFESTS, Lake
+from retail_platform.resilience.breaker import Breakers, CircuitState
 from retail_platform.warehouse.publish import CATALOGUE
 
 
@@ -52,6 +53,7 @@ class Status:
     feeds: tuple[FeedStatus, ...]
     marts: tuple[MartStatus, ...]
     gaps: tuple[Gap, ...]
+    circuits: tuple[CircuitState, ...] = ()
 
     @property
     def missing(self) -> list[Gap]:
@@ -67,10 +69,13 @@ class Status:
             "missing_or_late": [gap.as_json() for gap in self.gaps],
             "feeds": [asdict(f) for f in self.feeds],
             "marts": [asdict(m) for m in self.marts],
+            "circuits": [c.as_json() for c in self.circuits],
         }
 
 
-def read_status(desk: ArrivalDesk, lake: Lake, published: Path) -> Status:
+def read_status(
+    desk: ArrivalDesk, lake: Lake, published: Path, breakers: Breakers | None = None
+) -> Status:
     """Look at everything once."""
     plan = desk.look(lake)
     days: dict[str, dict[str, date]] = defaultdict(dict)
@@ -85,7 +90,13 @@ def read_status(desk: ArrivalDesk, lake: Lake, published: Path) -> Status:
     )
     gaps = find_gaps(lake, desk.contracts, desk.registry, datetime.now(UTC))
     return Status(
-        len(plan.arrivals), plan.settling, plan.rejections, feeds, _marts(published), tuple(gaps)
+        len(plan.arrivals),
+        plan.settling,
+        plan.rejections,
+        feeds,
+        _marts(published),
+        tuple(gaps),
+        tuple(breakers.states()) if breakers else (),
     )
 
 
