@@ -13,6 +13,7 @@ import pytest
 
 from retail_platform.settings import Environment, Settings
 from retail_platform_tests.builders import Desk, local_desk
+from retail_platform_tests.webhook import Webhook
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,14 @@ def settings(platform_home: Path) -> Settings:
 def desk(tmp_path: Path) -> Desk:
     """A desk over a new local lake and warehouse."""
     return local_desk(tmp_path)
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A web server that takes JSON, or refuses it."""
+    hook = Webhook()
+    yield hook
+    hook.stop()
 
 
 @pytest.fixture(scope="session")

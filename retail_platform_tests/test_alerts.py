@@ -7,12 +7,10 @@ them is apprise, as in production.
 import itertools
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from retail_platform.alerts.outbox import LONGEST_WAIT, NotDelivered, Notice, Ou
 from retail_platform.alerts.routes import LOG, Routes, load_routes
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.inbox import Rejection
+from retail_platform_tests.webhook import Webhook
 
 NOW = datetime(2026, 3, 12, 12, tzinfo=UTC)
 UI = "https://dagster.example.com"
@@ -361,41 +360,6 @@ def routes(folder: Path, text: str) -> Routes:
 
 
 # --------------------------------------------------------------------------------- channels
-
-
-class Webhook:
-    """An HTTP server that keeps what it is sent, or refuses it."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[str, dict[str, Any]]] = []
-        self.status = 200
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if hook.status == 200:
-                    hook.got.append((self.path, json.loads(body)))
-                self.send_response(hook.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self._server.server_port
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    hook = Webhook()
-    yield hook
-    hook.stop()
 
 
 class TestRealChannels:

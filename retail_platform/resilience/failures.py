@@ -1,5 +1,6 @@
 """What kind of failure an error is: whose, and whether trying again may help. One function says."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,8 @@ OBJECT_STORE = "object store"
 QUEUE = "queue"
 WAREHOUSE = "warehouse"
 
-_STORE_TROUBLE = (
-    "timed out", "timeout", "connect", "error sending request", "reset by peer", "broken pipe",
-    "429", "500 internal", "502", "503", "504", "slowdown", "slow down", "throttl",
-    "server error",
-)  # fmt: skip
+_STATUS = re.compile(r"status code: (\d{3})")
+_NO_ANSWER = re.compile(r"http error|error sending request|timed out|connection", re.IGNORECASE)
 _THROTTLED = frozenset(
     {
         "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded",
@@ -91,8 +89,8 @@ def _judge(error: BaseException) -> Failure | None:
     if isinstance(error, duckdb.IOException) and "lock" in text:
         return Failure(transient=True, dependency=WAREHOUSE)
     if isinstance(error, ObstoreError):
-        trouble = isinstance(error, GenericError) and any(word in text for word in _STORE_TROUBLE)
-        return Failure(transient=trouble, dependency=OBJECT_STORE)
+        may_pass = isinstance(error, GenericError) and _store_may_recover(str(error))
+        return Failure(transient=may_pass, dependency=OBJECT_STORE)
     if type(error).__module__.startswith("botocore"):
         return Failure(transient=_aws_may_recover(error), dependency=QUEUE)
     if isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text):
@@ -100,6 +98,14 @@ def _judge(error: BaseException) -> Failure | None:
     if isinstance(error, (ConnectionError, TimeoutError)):
         return Failure(transient=True)
     return None
+
+
+def _store_may_recover(text: str) -> bool:
+    """Obstore has one class for all of it; what it says has been the same since it exists."""
+    status = _STATUS.search(text)
+    if status:
+        return int(status[1]) in (408, 429, 500, 502, 503, 504)
+    return bool(_NO_ANSWER.search(text))
 
 
 def _aws_may_recover(error: BaseException) -> bool:
