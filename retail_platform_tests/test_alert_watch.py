@@ -37,6 +37,7 @@ from retail_platform.operate.instance import dagster_environment, open_instance
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG
 from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import WAREHOUSE
+from retail_platform.resources import LakeResource
 from retail_platform_tests.histories import broken, put, sales, small_platform
 from retail_platform_tests.test_automation import Location, Record
 from retail_platform_tests.webhook import Webhook
@@ -72,10 +73,12 @@ class Scene:
         assert observation.seen[Kind.BLIND] == []
         return list(observation.seen[kind])
 
-    def run(self, assets: list[str], start: str, end: str, **tags: str) -> dg.DagsterRun:
+    def run(self, assets: list[str], start: str, end: str) -> dg.DagsterRun:
         return Record(self.platform, self.instance).started(assets, start, end)
 
-    def failed(self, run: dg.DagsterRun) -> None:
+    def failed(self, run: dg.DagsterRun, retries: int = 0) -> None:
+        """A run whose process died; Dagster repeats it as often as its tag says."""
+        self.instance.add_run_tags(run.run_id, {"dagster/max_retries": str(retries)})
         self.instance.report_run_failed(run)
 
     def succeeded(self, run: dg.DagsterRun) -> None:
@@ -131,8 +134,7 @@ class TestRuns:
 
     def test_what_dagster_repeats_by_itself_is_not_told_yet(self, scene: Scene) -> None:
         run = scene.run([FACT], "FR|2025-01-04", "FR|2025-01-10")
-        scene.instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
-        scene.failed(run)
+        scene.failed(run, retries=1)
         assert scene.seen(Kind.FAILED_RUN) == []
 
     def test_errors_are_told_by_class_because_they_may_quote_rows(self, scene: Scene) -> None:
@@ -295,6 +297,7 @@ class TestAutomation:
                     status=status,
                     timestamp=at.timestamp(),
                     selector_id=state.selector_id,
+                    run_ids=[],
                     error=error if status is TickStatus.FAILURE else None,
                 )
             )
@@ -354,7 +357,11 @@ class TestTheSensor:
         with dg.DagsterInstance.ephemeral() as instance:
 
             def tick() -> str:
-                context = dg.build_sensor_context(instance, repository_def=repository)
+                context = dg.build_sensor_context(
+                    instance,
+                    repository_def=repository,
+                    resources={"lake": LakeResource(url=platform.settings.lake_url)},
+                )
                 return sensor.evaluate_tick(context).skip_message or ""
 
             assert tick() == "1 new, 2 told, 0 waiting for their channel."

@@ -1,8 +1,9 @@
 """Failures that pass and failures that do not: classification, retried steps, circuit breakers."""
 
 import logging
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from retail_platform.resilience.failures import (
     Failure,
     classify,
 )
+from retail_platform.resources import LakeResource
 from retail_platform.transform.dbt_project import DbtFailed
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform_tests.histories import COUNTRIES, Installation, faults, put, sales
@@ -118,11 +120,12 @@ class TestClassification:
     def test_of_a_warehouse_somebody_has_open(self, tmp_path: Path) -> None:
         path = tmp_path / "w.duckdb"
         duckdb.connect(str(path)).close()
-        context = multiprocessing.get_context("spawn")
-        ready = context.Event()
-        holder = context.Process(target=hold, args=(str(path), ready), daemon=True)
-        holder.start()
-        assert ready.wait(60)
+        program = f"import duckdb; c = duckdb.connect({str(path)!r}); print(1, flush=True); input()"
+        holder = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert holder.stdout
+        assert holder.stdout.readline()
         try:
             with pytest.raises(WarehouseBusy) as caught:
                 DuckDBWarehouse(path, patience_seconds=0.2).query("select 1")
@@ -132,13 +135,7 @@ class TestClassification:
             assert classify(bare.value) == Failure(True, WAREHOUSE)
         finally:
             holder.kill()
-
-
-def hold(path: str, ready: Any) -> None:
-    """Keep a DuckDB file open in another process."""
-    with duckdb.connect(path):
-        ready.set()
-        time.sleep(60)
+            holder.communicate()
 
 
 class TestBreakers:
@@ -315,7 +312,11 @@ class TestSteps:
 
     def tick(self, installation: Installation, name: str) -> str:
         repository = installation.platform.definitions.get_repository_def()
-        context = dg.build_sensor_context(installation.instance, repository_def=repository)
+        context = dg.build_sensor_context(
+            installation.instance,
+            repository_def=repository,
+            resources={"lake": LakeResource(url=installation.platform.settings.lake_url)},
+        )
         tick = repository.get_sensor_def(name).evaluate_tick(context)
         assert not tick.run_requests
         return tick.skip_message or ""

@@ -209,7 +209,8 @@ class Watch:
             asset = key.asset_key.to_user_string()
             subject = self._subject(key.asset_key)
             if key.name == COMPLETENESS_CHECK:
-                rows = metadata.get("deliveries", [])
+                table = evaluation.metadata.get("deliveries")
+                rows = table.records if isinstance(table, dg.TableMetadataValue) else []
                 gaps += [self._gap(key.asset_key.path[-1], row.data, subject) for row in rows]
             elif key.name == LATENESS_CHECK:
                 count = int(metadata.get("business_days_touched", 0))
