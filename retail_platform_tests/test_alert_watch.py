@@ -334,7 +334,11 @@ def sensor_state(name: str) -> InstigatorState:
 
 class TestTheSensor:
     def test_it_tells_and_keeps_the_books_over_ticks(
-        self, tmp_path: Path, dbt_work_dir: Path, webhook: Webhook
+        self,
+        tmp_path: Path,
+        dbt_work_dir: Path,
+        webhook: Webhook,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Through the definitions that Dagster loads."""
         routes = tmp_path / "alerts.yaml"
@@ -354,7 +358,9 @@ class TestTheSensor:
         repository = platform.definitions.get_repository_def()
         sensor = repository.get_sensor_def("alert_sensor")
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-        with dg.DagsterInstance.ephemeral() as instance:
+        for name, value in dagster_environment(platform.settings).items():
+            monkeypatch.setenv(name, value)
+        with open_instance(platform.settings) as instance:
 
             def tick() -> str:
                 context = dg.build_sensor_context(
