@@ -142,7 +142,8 @@ def suppliers(world: World) -> Iterator[File]:
             "Country": words_at([country for country, _, _ in homes], home),
             "Category": [group.category for group in catalogue.ARTICLE_GROUPS],
             "Currency": words_at([currency for _, currency, _ in homes], home),
-            "Lead Time Days": np.array([days for _, _, days in homes])[home] + below(draw(key, 2), 10),
+            "Lead Time Days": np.array([days for _, _, days in homes])[home]
+            + below(draw(key, 2), 10),
             "Minimum Order Quantity": 50 * (1 + below(draw(key, 3), 10)),
             "Payment Terms Days": 30 * (1 + below(draw(key, 4), 3)),
             "On Time Rate": np.round(0.8 + 0.19 * unit(draw(key, 5)), 2),
