@@ -10,9 +10,10 @@ import json
 import os
 import random
 import resource
+import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from hypothesis import strategies as st
 from retail_platform.contract import FeedContract, load_contracts
 from retail_platform.errors import ConfigurationError, FileRejected
 from retail_platform.gate import json_records
+from retail_platform.gate.compression import decompress
 from retail_platform.gate.json_frames import JsonPiece, json_frame
 from retail_platform.gate.json_records import read_records
 from retail_platform.gate.json_text import MAX_DEPTH
@@ -47,6 +49,7 @@ COLUMNS: list[dict[str, Any]] = [
     {"name": "city", "physicalType": "varchar", "path": "customer.address.city"},
     {"name": "first_sku", "physicalType": "varchar", "path": "lines.0.sku"},
     {"name": "lines", "physicalType": "varchar"},
+    {"name": "first_tag", "physicalType": "varchar", "path": "tags.0"},
     {"name": "amount", "physicalType": "decimal(12,2)"},
     {"name": "rate", "physicalType": "double"},
     {"name": "paid", "physicalType": "boolean"},
@@ -233,6 +236,15 @@ class TestShapes:
                 cut = [record for batch in read_records(pieces, path) for record in batch]
                 assert cut == [record for batch in whole for record in batch], (write_shape, size)
 
+    @pytest.mark.parametrize("text", [b"[{},,7]", b"[,]", b"[{},]", b"[]", b"[ ]", b"[[],[ ]]"])
+    def test_elements_that_are_not_there_are_counted_alike_in_small_pieces(
+        self, text: bytes
+    ) -> None:
+        (whole,) = read_records(iter([text]), []) or [[]]
+        for size in (1, 2, 3):
+            pieces = (text[i : i + size] for i in range(0, len(text), size))
+            assert [r for batch in read_records(pieces, []) for r in batch] == whole
+
 
 def values(
     contract: FeedContract, *records: str, columns: str = "note"
@@ -255,6 +267,8 @@ class TestValues:
             ("-0", "-0"),
             ("true", "true"),
             ("null", None),
+            ("NaN", "NaN"),
+            ("-Infinity", "-Infinity"),
             ('""', None),
             ('" a "', "a"),
             ('"\\u00e9\\n\\"\\\\ \\ud83d\\ude00"', 'é\n"\\ 😀'),
@@ -287,11 +301,13 @@ class TestValues:
             '{"order_id":"1","till":{"no": 1.50},"customer":{"id":1,"vip":true,"address":{"z":1}}}',
             '{"order_id":"1","customer":"anonymous","a\\"b":1}',
             '{"order_id":"1","customer":null,"lines":[{"sku":"x"}]}',
+            '{"tags":["a", "b"]}',
         )[2]
         assert [r and json.loads(r) for r in rescued] == [
             {"till": {"no": 1.5}, "customer": {"vip": True, "address": {"z": 1}}},
             {"customer": "anonymous", 'a"b': 1},
             None,
+            {"tags": ["a", "b"]},
         ]
         assert "1.50" in (rescued[0] or "")
 
@@ -497,6 +513,7 @@ class TestLargeFiles:
     ) -> None:
         monkeypatch.setattr("retail_platform.gate.text._TEXT_BYTES", 4096)
         monkeypatch.setattr("retail_platform.gate.gate.CHUNK_CHARACTERS", 10_000)
+        monkeypatch.setattr("retail_platform.gate.pile.IN_MEMORY_BYTES", 20_000)
         records = [*orders_of(300), order(1), order(299), order(7, amount="many")]
         orders.deliver("orders_FR_20250111.json", array(records))
         orders.deliver("pages_FR_20250111.json", page(records))
@@ -505,9 +522,21 @@ class TestLargeFiles:
             facts = orders.facts(feed, KEY)
             counts = (facts.rows_in, facts.rows_loaded, facts.rows_duplicate)
             assert counts == (303, 300, 2)
+            assert len(facts.data) > 1, "rows waited on disk"
             ((number, line, reasons),) = orders.quarantine(facts)
             assert (number, reasons) == (303, ["amount:not_a_decimal"])
             assert json.loads(line)["amount"] == "many"
+
+    def test_content_goes_to_disk_piece_by_piece(self) -> None:
+        with tempfile.SpooledTemporaryFile(max_size=1000) as out:
+
+            def pieces() -> Iterator[bytes]:
+                yield b"x" * 2000
+                assert out._rolled, "still in memory"  # type: ignore[attr-defined]
+                yield b"y"
+
+            assert decompress(pieces(), out) == "none"
+            assert out.tell() == 2001
 
     def test_a_record_without_an_end_is_not_read_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(json_records, "LONGEST_RECORD", 1000)
@@ -527,7 +556,7 @@ class TestQuarantine:
         self, orders: Desk, tmp_path: Path, feed: str, write_shape: Callable[..., str], suffix: str
     ) -> None:
         records = orders_of(4)
-        records[1]["amount"] = "many\nof them"
+        records[1].update(amount="many\nof them", note="wide\u3000space")
         name = f"{feed}_FR_20250111{suffix}"
         pack = next(p for s, _, p in PACKERS.values() if s.endswith(suffix[-4:]))
         orders.deliver(name, pack(write_shape(records).encode()))
@@ -548,6 +577,7 @@ class TestQuarantine:
         )
         amounts = [str(a) for (a,) in orders.raw(feed, "amount", KEY)]
         assert sorted(amounts) == ["10.50", "10.50", "10.50", "7.00"]
+        assert ("wide\u3000space",) in orders.raw(feed, "note", KEY)
 
 
 NAMES = r"pos_events/(?P<country>[A-Z]{2})/(?P<day>\d{4}/\d{2}/\d{2})/\d{2}/pos-events-.+\.gz"

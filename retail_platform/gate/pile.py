@@ -4,6 +4,7 @@ Both grow with what partners send, so rows go to a temporary file when they are 
 only eight bytes are kept.
 """
 
+import io
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -11,8 +12,8 @@ from typing import IO
 import numpy as np
 import polars as pl
 
-IN_MEMORY_BYTES = 96 << 20
-"""Judged rows beyond this size are put on disk; they become lake objects of their own."""
+IN_MEMORY_BYTES = 64 << 20
+"""Judged rows beyond this size go to disk, frame by frame; each frame becomes a lake object."""
 
 _MERGED = 4_000_000
 """Hashes sorted into one array; beyond, merging costs more memory than looking into the next."""
@@ -24,7 +25,8 @@ class Pile:
     def __init__(self) -> None:
         self._frames: list[pl.DataFrame] = []
         self._bytes = 0
-        self._files: list[IO[bytes]] = []
+        self._file: IO[bytes] | None = None
+        self._sizes: list[int] = []
 
     def add(self, frame: pl.DataFrame) -> None:
         """Put rows on the pile."""
@@ -33,20 +35,22 @@ class Pile:
         self._frames.append(frame)
         self._bytes += int(frame.estimated_size())
         if self._bytes > IN_MEMORY_BYTES:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - gone when the pile is
-            pl.concat(self._frames, how="diagonal").write_ipc(file, compression="lz4")
-            self._files.append(file)
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 - ends with the pile
+            for waiting in self._frames:
+                buffer = io.BytesIO()
+                waiting.write_ipc(buffer, compression="lz4")
+                self._sizes.append(self._file.write(buffer.getbuffer()))
             self._frames, self._bytes = [], 0
 
     def parts(self) -> Iterator[pl.DataFrame]:
-        """All rows, in frames of bounded size; the pile is gone afterwards."""
-        while self._files:
-            with self._files.pop(0) as file:
+        """All rows, in frames of bounded size; to be asked for once."""
+        if self._file:
+            with self._file as file:
                 file.seek(0)
-                yield pl.read_ipc(file)
+                for size in self._sizes:
+                    yield pl.read_ipc(file.read(size))
         if self._frames:
             yield pl.concat(self._frames, how="diagonal")
-        self._frames = []
 
 
 class SeenLines:

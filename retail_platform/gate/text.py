@@ -24,8 +24,9 @@ from retail_platform.lake.store import Lake, LakeObject
 IN_MEMORY_BYTES = 64 << 20
 """Larger content is spooled to disk, so memory stays bounded whatever a partner sends."""
 
-CHUNK_CHARACTERS = 24 << 20
-"""Text judged at once, in characters: some hundred thousand rows."""
+CHUNK_CHARACTERS = 12 << 20
+"""Text judged at once, in characters: some hundred thousand rows. Columns of text and of values
+take about ten times that in memory."""
 
 _FEW_LINES = 500
 """Up to this many lines Python is done before polars has begun."""

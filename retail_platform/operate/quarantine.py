@@ -17,7 +17,6 @@ from retail_platform.contract import FeedContract, Format
 from retail_platform.errors import RetailError
 from retail_platform.gate.compression import compress
 from retail_platform.gate.json_records import read_records
-from retail_platform.gate.json_text import compact
 from retail_platform.gate.layout import recognise
 from retail_platform.gate.text import FileText, fetch
 from retail_platform.lake.manifest import FileFacts, Manifest, read_manifests
@@ -172,11 +171,9 @@ def requeue(
 
 
 def _lines(rows: pl.Series, contract: FeedContract) -> pl.Series:
-    """Rows of a file, a line each; a record keeps everything but its white space."""
-    if contract.ingestion.format is not Format.JSON:
-        return rows
-    # What is still in two lines has a string that never ends.
-    return compact(rows).str.replace_all(r"\s", " ")
+    """Rows of a file, a line each; in JSON a line end inside a record is white space."""
+    json_feed = contract.ingestion.format is Format.JSON
+    return rows.str.replace_all(r"[\r\n]+", " ") if json_feed else rows
 
 
 def _json_text(rows: list[str], contract: FeedContract) -> str:
