@@ -126,7 +126,7 @@ def firehose(records: list[Record]) -> str:
 
 
 def pretty(records: list[Record]) -> str:
-    return "\n".join(json.dumps(record, indent=2) for record in records)
+    return "\n".join(json.dumps(record, indent=2, ensure_ascii=False) for record in records)
 
 
 def array(records: list[Record]) -> str:
@@ -580,7 +580,7 @@ class TestQuarantine:
         assert ("wide\u3000space",) in orders.raw(feed, "note", KEY)
 
 
-NAMES = r"pos_events/(?P<country>[A-Z]{2})/(?P<day>\d{4}/\d{2}/\d{2})/\d{2}/pos-events-.+\.gz"
+NAMES = r"clicks/(?P<country>[A-Z]{2})/(?P<day>\d{4}/\d{2}/\d{2})/\d{2}/clicks-.+\.gz"
 
 
 class TestNamesOfTheirOwn:
@@ -595,14 +595,25 @@ class TestNamesOfTheirOwn:
     )  # fmt: skip
     def test_firehose_folders(self, desk: Desk, tmp_path: Path, pattern: str) -> None:
         desk.contracts = self.contracts_with(tmp_path / "own", pattern)
-        folder = "pos_events/FR/2025/01/11/06/pos-events-FR-3-2025-01-11-06-00-12"
+        folder = "clicks/FR/2025/01/11/06/clicks-FR-3-2025-01-11-06-00-12"
         desk.deliver(f"{folder}-0b4c.gz", gzip.compress(firehose(orders_of(2)).encode()))
         desk.deliver("events_FR_20250111.json", firehose([order(3)]))
-        desk.deliver("pos_events/FR/2025/13/11/06/pos-events-x.gz", b"")
+        desk.deliver("clicks/FR/2025/13/11/06/clicks-x.gz", b"")
         outcome = desk.take_in()
         assert next(iter(outcome.refused.values())).code == "impossible_date"
         assert outcome.partitions == {f"events {KEY}"}
         assert desk.raw_counts("events") == {"FR": 3}
+
+    def test_a_name_that_fits_two_feeds_is_refused(self, desk: Desk, tmp_path: Path) -> None:
+        doc = document("other", COLUMNS, format="json", file_name=r"pos.*/(?P<day>[0-9]{8}).gz")
+        write(tmp_path / "own", doc, "other")
+        pattern = r"pos_(?P<country>..)/(?P<day>[0-9]{8})\.gz"
+        desk.contracts = self.contracts_with(tmp_path / "own", pattern)
+        desk.deliver("pos_FR/20250111.gz", firehose([order(1)]))
+        refusal = desk.take_in().refused["pos_FR/20250111.gz"]
+        assert refusal.code == "ambiguous_name"
+        assert "other" in refusal.seen
+        assert "events" in refusal.seen
 
     @pytest.mark.parametrize(
         ("pattern", "words"),
