@@ -129,8 +129,8 @@ def suppliers(world: World) -> Iterator[File]:
     """The whole list on every reference day; one supplier per group of articles."""
     count = len(catalogue.ARTICLE_GROUPS)
     key = key_of(world.seed, Purpose.SUPPLIER, np.arange(count))
-    home = below(draw(key, 0), len(catalogue.SUPPLIER_HOMES))
     homes = catalogue.SUPPLIER_HOMES
+    home = below(draw(key, 0), len(homes))
     names = below(draw(key, 1), len(catalogue.SUPPLIER_NAMES))
     frame = pl.DataFrame(
         {

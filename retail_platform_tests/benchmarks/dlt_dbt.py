@@ -132,7 +132,7 @@ def _cast(feed: str, column: str, kind: str) -> str:
 
 
 def transform(home: Path) -> None:
-    """`dbt run`: a full build of all models."""
+    """`dbt run`: a full build of all models made of the nightly feeds, as the platform does it."""
     from dbt.cli.main import dbtRunner
 
     from retail_platform.settings import PROJECT_DIR
@@ -144,9 +144,11 @@ def transform(home: Path) -> None:
         ignore=shutil.ignore_patterns("target", "logs", "dbt_packages"),
     )
     os.environ["RETAIL_DUCKDB_PATH"] = str(home / "warehouse.duckdb")
+    made_of_feeds = [f"source:raw.{feed}+" for feed in COLUMNS]
     result = dbtRunner().invoke(
         ["run", "--project-dir", str(project), "--profiles-dir", str(project), "--target", "duckdb",
-         "--exclude", WITHOUT_LEDGER, "--log-level", "error", "--no-use-colors"]
+         "--select", *made_of_feeds, "--exclude", WITHOUT_LEDGER, "--log-level", "error",
+         "--no-use-colors"]
     )  # fmt: skip
     if not result.success:
         raise SystemExit(f"dbt: {result.exception or [r.message for r in result.result]}")
