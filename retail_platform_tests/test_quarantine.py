@@ -238,7 +238,8 @@ class TestCommands:
         assert "No file(s) 'x.csv'" in str(retail("quarantine", "show", "x.csv").exception)
         wrong = retail("replay", "--from", "2025-01-01", "--to", "2025-01-31", "--feeds", "sale")
         assert isinstance(wrong.exception, ConfigurationError)
-        assert "No such feed: sale; there are customers" in str(wrong.exception)
+        assert "No such feed: sale; there are" in str(wrong.exception)
+        assert ", customers, " in str(wrong.exception)
 
     def test_a_replay_can_be_looked_at_first(self, retail: Callable[..., Result]) -> None:
         month = ("--from", "2025-01-01", "--to", "2025-01-31", "--countries", "FR")
