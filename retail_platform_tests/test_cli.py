@@ -463,10 +463,10 @@ class TestBackfill:
             return f"{country}|2025-01-01", f"{last or country}|2025-01-02"
 
         assert planned() == [
-            (*days("ALL"), 11),
-            (*days("CN", "FR"), 22),
+            (*days("ALL"), 14),
+            (*days("CN", "FR"), 50),
             (*days("ALL"), 1),
-            (*days("CN", "FR"), 5),
+            (*days("CN", "FR"), 8),
         ]
         marts = ("--assets", "key:intermediate/int_sales or key:marts/fct_sales")
         assert planned("--countries", "france", *marts) == [(*days("FR"), 2)]
@@ -563,7 +563,7 @@ class TestValidate:
         said = retail("validate")
         assert said.code == 0
         assert re.fullmatch(
-            r"9 contracts, \d\d assets, \d\d+ checks: all definitions load\n", said.out
+            r"19 contracts, \d\d assets, \d\d+ checks: all definitions load\n", said.out
         )
 
     def test_a_wrong_contract_is_2_and_named(self, tmp_path: Path) -> None:
