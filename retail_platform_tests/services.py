@@ -146,13 +146,25 @@ def pull_killed_at(step: str, lake_url: str, contract: Path, source: Record, cou
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["retail_platform.pull.puller", "retail_platform.pull.rest"])
-    child = context.Process(target=_pull, args=(step, lake_url, contract, source, country))
+    # The server has the environment it was started with, maybe by another test.
+    environment = dict(os.environ)
+    child = context.Process(
+        target=_pull, args=(environment, step, lake_url, contract, source, country)
+    )
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL, f"the process was to be killed, not {child.exitcode}"
 
 
-def _pull(step: str, lake_url: str, contract: Path, source: Record, country: str) -> None:
+def _pull(
+    environment: dict[str, str],
+    step: str,
+    lake_url: str,
+    contract: Path,
+    source: Record,
+    country: str,
+) -> None:
+    os.environ.update(environment)
     from retail_platform.contract import read_contract
     from retail_platform.countries import load_countries
     from retail_platform.lake.store import Lake

@@ -180,7 +180,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (("history", "client"), "No such feed: client; there are customers"),
+            (("history", "client"), "No such feed: client; there are"),
             (("diff", "customers", "zzz"), "No schema(s) 'zzz' of feed customers"),
             (("diff", "customers", ""), "No schema(s) '' of feed customers"),
         ],
