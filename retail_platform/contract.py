@@ -20,6 +20,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import ConfigurationError
 from retail_platform.partitions import Scope
 from retail_platform.settings import PACKAGE_DIR
@@ -241,6 +242,16 @@ class FeedContract:
     def scope(self) -> Scope:
         """Country feed or global feed."""
         return self.ingestion.scope
+
+    def countries_of(self, country: str, registry: CountryRegistry) -> tuple[str, ...]:
+        """Countries whose partitions a file may concern.
+
+        Args:
+            country: of its name; ALL in a country feed is a file that is split by a column, and
+                what it holds is only known once it is read.
+        """
+        split = country == ALL and self.scope is Scope.COUNTRY
+        return registry.codes if split else (country,)
 
     @cached_property
     def column_by_name(self) -> dict[str, Column]:

@@ -29,7 +29,7 @@ from retail_platform.assets.specs import (
     raw_spec,
 )
 from retail_platform.contract import FeedContract
-from retail_platform.countries import ALL, CountryRegistry
+from retail_platform.countries import CountryRegistry
 from retail_platform.gate.gate import Gate, GateReport
 from retail_platform.gate.replay import judge_again
 from retail_platform.lake.inbox import (
@@ -295,8 +295,7 @@ class _BatchDayRun:
     def _covers(self, arrival: Arrival) -> bool:
         """A file that is split by country is taken only by a run that covers all countries."""
         file = arrival.file
-        split = file.country == ALL and self._contracts[file.feed].scope is Scope.COUNTRY
-        codes = self._registry.codes if split else (file.country,)
+        codes = self._contracts[file.feed].countries_of(file.country, self._registry)
         return all(Partition(code, file.day) in self._partitions for code in codes)
 
     def load(self) -> None:

@@ -16,7 +16,12 @@ from typing import Any
 
 import dagster as dg
 
-from retail_platform.partitions import Partition, rectangles
+from retail_platform.partitions import (
+    RANGE_END_TAG,
+    RANGE_START_TAG,
+    Partition,
+    rectangles,
+)
 
 try:
     from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
@@ -172,7 +177,7 @@ def range_requests(
 
 def describe(request: dg.RunRequest) -> str:
     """One line about a range request, for logs."""
-    start = request.tags["dagster/asset_partition_range_start"]
-    end = request.tags["dagster/asset_partition_range_end"]
+    start = request.tags[RANGE_START_TAG]
+    end = request.tags[RANGE_END_TAG]
     names = ", ".join(key.to_user_string() for key in request.asset_selection or [])
     return f"{start} ... {end}: {names}"

@@ -17,7 +17,7 @@ import polars as pl
 import polars.selectors as cs
 
 from retail_platform.contract import Drift, FeedContract, Format
-from retail_platform.countries import ALL, CountryRegistry
+from retail_platform.countries import CountryRegistry
 from retail_platform.errors import FileRejected
 from retail_platform.gate.drift import EvolvedColumns
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
@@ -42,7 +42,7 @@ from retail_platform.lake.manifest import (
 )
 from retail_platform.lake.schemas import EXTRA, ObservedSchema, record_schemas
 from retail_platform.lake.store import Lake, data_path, history_path, quarantine_path
-from retail_platform.partitions import Partition, Scope
+from retail_platform.partitions import Partition
 
 BATCH_FILES = 512
 """Files judged together: pandera costs about 18 ms a call whatever the size, so a call serves
@@ -199,8 +199,8 @@ class Gate:
 
     def _possible_partitions(self, arrival: Arrival) -> list[Partition]:
         file = arrival.file
-        split = file.country == ALL and self._contract.scope is Scope.COUNTRY
-        return [Partition(c, file.day) for c in (self._registry.codes if split else [file.country])]
+        codes = self._contract.countries_of(file.country, self._registry)
+        return [Partition(code, file.day) for code in codes]
 
     def _already_judged(
         self, arrival: Arrival, file_id: str, known: Mapping[Partition, Manifest]
@@ -391,9 +391,7 @@ class _Batch:
         self._files: list[_File] = []
         self._schemas: dict[tuple[Layout, str], ObservedSchema] = {}
         self._broken: dict[int, FileRejected] = {}
-        self._waiting: dict[tuple[str, tuple[str, ...], str | None], list[Piece]] = defaultdict(
-            list
-        )
+        self._waiting: dict[Layout, list[Piece]] = defaultdict(list)
         self._waiting_records: list[JsonPiece] = []
         self._waiting_characters = 0
         self._good = Pile()
@@ -434,8 +432,7 @@ class _Batch:
             if rows.first == 1 and not rows.last:
                 self._files[number].seen_lines = SeenLines()
             size = len(rows.text) + sum(len(line) for line, _ in rows.records or [])
-            header = layout.header if layout.header is not None else None
-            self._waiting[layout.delimiter, layout.fields, header].append(Piece(number, rows))
+            self._waiting[layout].append(Piece(number, rows))
             self._waited(size)
 
     def _read_json(self, number: int, text: FileText) -> None:
@@ -461,9 +458,8 @@ class _Batch:
         for file in kept:
             # A file for all countries speaks for each of them: a header and nothing below it is a
             # day without rows, and a correction may hold a country no longer.
-            code = file.arrival.file.country
-            split = code == ALL and self._contract.scope is Scope.COUNTRY
-            for country in self._registry.codes if split else [code]:
+            named = file.arrival.file.country
+            for country in self._contract.countries_of(named, self._registry):
                 file.counts.setdefault(country, _Counts())
         broken = list(self._broken)
         ids = pl.DataFrame(
@@ -485,8 +481,8 @@ class _Batch:
             self._judge_waiting()
 
     def _judge_waiting(self) -> None:
-        for (delimiter, fields, header), pieces in self._waiting.items():
-            frame = text_frame(pieces, Layout(delimiter, fields, header), self._contract)
+        for layout, pieces in self._waiting.items():
+            frame = text_frame(pieces, layout, self._contract)
             if not frame.is_empty():
                 self._judge_frame(frame)
         self._waiting.clear()

@@ -12,11 +12,11 @@ from datetime import date, datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from retail_platform.contract import FeedContract
-from retail_platform.countries import ALL, CountryRegistry
+from retail_platform.countries import CountryRegistry
 from retail_platform.errors import FileRejected
 from retail_platform.lake.naming import FileName, is_temporary, read_file_name
 from retail_platform.lake.store import INBOX, REJECTED, Lake, LakeObject
-from retail_platform.partitions import Partition, Scope
+from retail_platform.partitions import Partition
 
 _CLOCK_TOLERANCE = timedelta(hours=1)
 """A sender's clock may be ahead by this much; the file waits until its time has come."""
@@ -100,16 +100,11 @@ class ArrivalPlan:
     def partitions(
         self, contracts: Mapping[str, FeedContract], registry: CountryRegistry
     ) -> dict[str, set[Partition]]:
-        """Feed -> partitions that must run to take the files in.
-
-        A file for all countries of a country feed asks for every country: what it holds is only
-        known once it is read.
-        """
+        """Feed -> partitions that must run to take the files in."""
         wanted: dict[str, set[Partition]] = defaultdict(set)
         for arrival in self.arrivals:
             file = arrival.file
-            split = file.country == ALL and contracts[file.feed].scope is Scope.COUNTRY
-            codes = registry.codes if split else (file.country,)
+            codes = contracts[file.feed].countries_of(file.country, registry)
             wanted[file.feed] |= {Partition(code, file.day) for code in codes}
         return dict(wanted)
 

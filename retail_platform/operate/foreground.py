@@ -24,7 +24,7 @@ from retail_platform.definitions import Platform
 from retail_platform.lake.inbox import Rejection
 from retail_platform.lake.store import Lake
 from retail_platform.operate.recovery import Recovery
-from retail_platform.partitions import Partition
+from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.unloaded import unloaded_partitions
 
@@ -108,9 +108,6 @@ class ForegroundRunner:
         definitions = platform.definitions
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self._graph = definitions.resolve_asset_graph()
-        self._checks_of = {
-            key.asset_key: key.to_user_string() for key in self._graph.asset_check_keys
-        }
 
     def run_until_idle(self, first: Iterable[dg.RunRequest] = (), *, once: bool = False) -> Outcome:
         """Take in what arrived, build what became stale, until nothing is left to do.
@@ -205,8 +202,8 @@ class ForegroundRunner:
 
     def execute(self, request: dg.RunRequest) -> RunOutcome:
         """Execute one range request in this process."""
-        start = request.tags["dagster/asset_partition_range_start"]
-        end = request.tags["dagster/asset_partition_range_end"]
+        start = request.tags[RANGE_START_TAG]
+        end = request.tags[RANGE_END_TAG]
         selection = list(request.asset_selection or [])
         names = tuple(key.to_user_string() for key in selection)
         partitions = start if start == end else f"{start} ... {end}"
@@ -268,19 +265,14 @@ class ForegroundRunner:
             pid = run.tags.get(FOREGROUND_TAG)
             if pid and (int(pid) == os.getpid() or not _alive(int(pid))):
                 self.instance.report_run_failed(run, f"Process {pid} of this run is gone.")
-                if "dagster/asset_partition_range_start" not in run.tags:
+                if RANGE_START_TAG not in run.tags:
                     continue  # a pull for news; the next one goes on where it stopped
                 self._say(f"A run of a killed command (process {pid}) is repeated.")
-                start = run.tags["dagster/asset_partition_range_start"]
-                end = run.tags["dagster/asset_partition_range_end"]
                 outcome.runs.append(
                     self.execute(
                         dg.RunRequest(
                             asset_selection=sorted(run.asset_selection or []),
-                            tags={
-                                "dagster/asset_partition_range_start": start,
-                                "dagster/asset_partition_range_end": end,
-                            },
+                            tags={tag: run.tags[tag] for tag in (RANGE_START_TAG, RANGE_END_TAG)},
                         )
                     )
                 )

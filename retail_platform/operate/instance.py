@@ -1,14 +1,13 @@
 """Dagster's home: created below RETAIL_HOME, with the project's dagster.yaml."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import dagster as dg
 
 from retail_platform.assets.batch_day import WAREHOUSE_POOL
 from retail_platform.settings import PROJECT_DIR, Settings, export
+from retail_platform.whole_files import write_whole
 
 EVENT_BATCH_SIZE = 1000
 """Events stored per transaction; see retail_platform.event_log."""
@@ -25,13 +24,10 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 def prepare_home(settings: Settings) -> None:
     """Create DAGSTER_HOME and put the project's dagster.yaml there."""
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
     wanted = (PROJECT_DIR / "dagster.yaml").read_text(encoding="utf-8")
     target = settings.dagster_home / "dagster.yaml"
     if not target.is_file() or target.read_text(encoding="utf-8") != wanted:
-        unfinished = Path(f"{target}.{os.getpid()}")
-        unfinished.write_text(wanted, encoding="utf-8")
-        unfinished.replace(target)
+        write_whole(target, wanted)
 
 
 @contextmanager

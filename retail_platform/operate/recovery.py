@@ -12,6 +12,7 @@ import dagster as dg
 from pydantic import BaseModel, ValidationError
 
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.whole_files import write_whole
 
 
 class AllDone(BaseModel):
@@ -61,8 +62,5 @@ class Recovery:
         Args:
             since: when the command began, UTC.
         """
-        self._note.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._note.with_suffix(".part")
         known = AllDone(since=since, files=self._warehouse.files_loaded())
-        unfinished.write_text(known.model_dump_json(), encoding="utf-8")
-        unfinished.replace(self._note)
+        write_whole(self._note, known.model_dump_json())

@@ -276,16 +276,13 @@ class Puller:
         if waiting is not None and hashlib.sha256(waiting).hexdigest() == pending.checksum:
             return True
         # A file for all countries is in the manifest of each.
-        code = self._registry.codes[0] if self._splits(country) else country
+        code = self._contract.countries_of(country, self._registry)[0]
         partition = Partition(code, pending.day)
         manifest = read_manifests(self._lake, self._contract.name, [partition]).get(partition)
         return manifest is not None and any(
             facts.name == pending.name and facts.checksum == pending.checksum
             for facts in manifest.files.values()
         )
-
-    def _splits(self, country: str) -> bool:
-        return country == ALL and self._contract.ingestion.country_column is not None
 
     def _batches(
         self, country: str, day: date, since: Point | None, until: Point | None, report: Report

@@ -7,7 +7,6 @@ is their memory, a small file per dependency.
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -20,6 +19,7 @@ from filelock import FileLock
 
 from retail_platform.errors import DependencyDown
 from retail_platform.resilience.failures import classify
+from retail_platform.whole_files import write_whole
 
 FAILURES = 5
 RETRY_AFTER_SECONDS = 60.0
@@ -184,9 +184,7 @@ class _FileStorage(pybreaker.CircuitBreakerStorage):
             yield
 
     def _write(self, state: CircuitState) -> None:
-        unfinished = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps(asdict(state)), encoding="utf-8")
-        unfinished.replace(self._file)
+        write_whole(self._file, json.dumps(asdict(state)))
 
     @property
     def state(self) -> str:
