@@ -32,6 +32,7 @@ from retail_platform.lake.inbox import plan_arrivals
 from retail_platform.lake.manifest import Manifest
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.operate.foreground import ForegroundRunner, Outcome
+from retail_platform.operate.instance import open_instance
 from retail_platform.partitions import Partition
 from retail_platform.resources import DbtResource, DuckDBResource, resources_for
 from retail_platform.settings import Environment, Settings
@@ -377,6 +378,17 @@ class Installation:
         home.mkdir(parents=True)
         with dg.DagsterInstance.ephemeral() as instance:
             yield cls(small_platform(home, dbt_work_dir), instance)
+
+    @classmethod
+    @contextmanager
+    def at(cls, home: Path, dbt_work_dir: Path) -> Iterator["Installation"]:
+        """The one below `home`, whose history is on disk: it can be copied and goes on from there.
+
+        It does not know what the other one has seen.
+        """
+        platform = small_platform(home, dbt_work_dir)
+        with open_instance(platform.settings) as instance:
+            yield cls(platform, instance)
 
     @property
     def lake(self) -> Lake:

@@ -17,7 +17,7 @@ from retail_platform.lake.store import Lake
 from retail_platform.operate.status import read_status
 from retail_platform.partitions import Partition
 from retail_platform_tests.builders import CONTRACTS, REGISTRY
-from retail_platform_tests.histories import Installation
+from retail_platform_tests.histories import FIRST_DAY, Installation, Visit, sales
 
 TODAY = date(2026, 3, 12)
 NOW = datetime(2026, 3, 12, 12, tzinfo=UTC)
@@ -162,6 +162,20 @@ class TestWhoIsTold:
         assert failed.severity is dg.AssetCheckSeverity.ERROR
         assert failed.metadata["missing"].value >= 1
         assert failed.metadata["deliveries"].records[0].data["delivered"] == "missing"
+
+    def test_a_gap_is_closed_by_the_run_that_fills_it(self, installation: Installation) -> None:
+        lake, today = installation.lake, datetime.now(UTC).date()
+        for n in (0, 1):
+            came(lake, "transactions", "FR", today - timedelta(days=n))
+        gap = today - timedelta(days=5)
+        assert [
+            g.partition.day for g in find_gaps(lake, CONTRACTS, REGISTRY, datetime.now(UTC))
+        ] == [gap]
+        installation.play([sales("FR", 1 + (gap - FIRST_DAY).days, [], 0), Visit()])
+        key = dg.AssetCheckKey(dg.AssetKey(["feeds", "transactions"]), COMPLETENESS_CHECK)
+        storage = installation.instance.event_log_storage
+        last = storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert last.event.dagster_event.asset_check_evaluation_data.passed
 
     def test_status_names_them(self, installation: Installation) -> None:
         desk = installation.platform.desk

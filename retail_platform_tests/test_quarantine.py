@@ -1,6 +1,7 @@
 """Rows that broke their contract come back: corrected by a person, or under a changed contract."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
@@ -33,14 +34,23 @@ from retail_platform_tests.test_contracts import column, document, write
 FILE = "transactions_FR_20250105.csv"
 
 
-@pytest.fixture
-def installed(tmp_path: Path, dbt_work_dir: Path) -> Iterator[Installation]:
-    with Installation.new(tmp_path / "home", dbt_work_dir) as installation:
+@pytest.fixture(scope="module")
+def loaded_home(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Path:
+    home = tmp_path_factory.mktemp("loaded")
+    with Installation.at(home, dbt_work_dir) as installation:
         # Row 2 breaks the contract: it sells nothing.
         installation.deliver(sales("FR", 5, [(5, 1, 2), (5, 2, 0), (4, 3, 1)], 1))
         installation.deliver(sales("CN", 5, [(5, 1, 1)], 1))
         installation.deliver(rates(5, 7, 1))
         installation.visit()
+    return home
+
+
+@pytest.fixture
+def installed(tmp_path: Path, dbt_work_dir: Path, loaded_home: Path) -> Iterator[Installation]:
+    home = tmp_path / "home"
+    shutil.copytree(loaded_home, home, symlinks=True)
+    with Installation.at(home, dbt_work_dir) as installation:
         yield installation
 
 

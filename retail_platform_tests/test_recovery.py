@@ -1,5 +1,6 @@
 """A command looks for what earlier runs left undone only when there can be something."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +14,27 @@ FR1 = sales("FR", 1, [(1, 1, 1)], 1)
 FR2 = sales("FR", 2, [(2, 1, 1)], 2)
 
 
-@pytest.fixture
-def installation(
-    tmp_path: Path, dbt_work_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Installation]:
-    monkeypatch.setattr(DbtProject, "test", lambda *_: [])
-    with Installation.new(tmp_path / "home", dbt_work_dir) as created:
+@pytest.fixture(scope="module", autouse=True)
+def without_data_tests() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DbtProject, "test", lambda *_: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def loaded_home(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Path:
+    home = tmp_path_factory.mktemp("loaded")
+    with Installation.at(home, dbt_work_dir) as created:
         created.play([FR1, Visit()])
-        yield created
+    return home
+
+
+@pytest.fixture
+def installation(tmp_path: Path, dbt_work_dir: Path, loaded_home: Path) -> Iterator[Installation]:
+    home = tmp_path / "home"
+    shutil.copytree(loaded_home, home)
+    with Installation.at(home, dbt_work_dir) as copied:
+        yield copied
 
 
 @pytest.fixture
