@@ -8,7 +8,6 @@ import codecs
 import gzip
 import json
 import os
-import resource
 import time
 import zlib
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from retail_platform_tests.builders import (
     receipts,
     row,
 )
+from retail_platform_tests.memory import Growth
 
 Content = Callable[[date], bytes]
 
@@ -616,12 +616,12 @@ class TestSize:
         assert len(bomb) < 6 << 20
         desk.deliver("transactions_FR_20250111.csv.gz", bomb)
         desk.deliver("transactions_DE_20250111.csv", csv_text("transactions", receipts(1, "DE")))
-        before, started = _peak_megabytes(), time.process_time()
+        growth, started = Growth(), time.process_time()
         outcome = desk.take_in()
         assert outcome.code("transactions_FR_20250111.csv.gz") == "suspicious_compression"
         assert outcome.partitions == {"transactions DE|2025-01-11"}
         assert "transactions_FR_20250111.csv.gz" in desk.inbox()
-        assert _peak_megabytes() - before < 250
+        assert growth.megabytes < 250
         assert time.process_time() - started < 5
 
     def test_a_long_file_of_blanks_is_not_a_bomb(self, desk: Desk) -> None:
@@ -647,10 +647,6 @@ class TestSize:
         assert desk.warehouse
         found = desk.warehouse.query("select sum(_row_number) from raw.partner_stores")
         assert found == [(rows * (rows + 1) // 2 - 654_321,)]
-
-
-def _peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 # ------------------------------------------------------------------------- several files, over time
