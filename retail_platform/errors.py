@@ -28,13 +28,20 @@ class FileRejected(Terminal):
         code: short stable identifier of the kind of problem, e.g. ``truncated_gzip``.
         seen: what was found in the file.
         remedy: what the sender or operator should do.
+        discreet: `seen` for feeds with personal data, without words of the file: what looks like
+            a header or a key may be somebody's name.
     """
 
-    def __init__(self, code: str, seen: str, remedy: str) -> None:
+    def __init__(self, code: str, seen: str, remedy: str, discreet: str = "") -> None:
         super().__init__(f"{code}: {seen} {remedy}")
         self.code = code
         self.seen = seen
         self.remedy = remedy
+        self.discreet = discreet or seen
+
+    def discreetly(self) -> "FileRejected":
+        """The same refusal, quoting nothing of the file."""
+        return FileRejected(self.code, self.discreet, self.remedy)
 
 
 class SourceUnavailable(Transient):
@@ -43,6 +50,14 @@ class SourceUnavailable(Transient):
 
 class SourceRefused(Terminal):
     """A pulled source answers, but not what its configuration promises."""
+
+
+class KeysUnavailable(Transient):
+    """The service that guards the keys of personal data does not answer or refuses."""
+
+
+class GateFault(Terminal):
+    """The gate failed at a file; the text of the error is withheld, it may quote the file."""
 
 
 class WarehouseBusy(Transient):

@@ -10,6 +10,9 @@ import dagster as dg
 
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import Lake
+from retail_platform.protection.keys import DataKeys, KeyProvider, open_keys
+from retail_platform.protection.kms import KmsKey
+from retail_platform.protection.local import LocalMasterKey
 from retail_platform.settings import PROJECT_DIR, Environment, Settings
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
@@ -23,6 +26,33 @@ class LakeResource(dg.ConfigurableResource):
     def open(self) -> Lake:
         """The lake."""
         return Lake.open(self.url)
+
+
+class KeysResource(dg.ConfigurableResource):
+    """Keys of personal data: wrapped in the lake, unwrapped by KMS or a file of this machine."""
+
+    kms_key_id: str
+    master_key_path: str
+
+    def provider(self) -> KeyProvider:
+        """Who wraps and unwraps; the same object for the same settings."""
+        return _provider(self.kms_key_id, self.master_key_path)
+
+    def open(self, lake: Lake) -> DataKeys:
+        """The data keys of a lake; see `open_keys`."""
+        return open_keys(lake, self.provider(), make=True)
+
+
+@cache
+def _provider(kms_key_id: str, master_key_path: str) -> KeyProvider:
+    return KmsKey(kms_key_id) if kms_key_id else LocalMasterKey(Path(master_key_path))
+
+
+def keys_resource(settings: Settings) -> KeysResource:
+    """Keys of an installation, also for commands that need nothing else of it."""
+    return KeysResource(
+        kms_key_id=settings.kms_key_id, master_key_path=str(settings.master_key_path)
+    )
 
 
 class DuckDBResource(dg.ConfigurableResource):
@@ -69,6 +99,7 @@ def resources_for(settings: Settings) -> dict[str, dg.ConfigurableResource]:
         )
     return {
         "lake": LakeResource(url=settings.lake_url),
+        "keys": keys_resource(settings),
         "warehouse": DuckDBResource(
             path=str(settings.warehouse_path), published=str(settings.published_path)
         ),

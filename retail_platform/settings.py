@@ -42,6 +42,7 @@ class Settings:
         queue_url: SQS queue that tells about new objects; empty means the inbox is listed instead.
         sweep_seconds: with a queue, how often the inbox is listed nevertheless, for messages that
             were lost.
+        kms_key_id: AWS KMS key that guards the keys of personal data; empty means a file in `home`.
         backlog_partitions: more arrived partitions than this in one tick are run as ranges at once.
         alerts_file: who is told what; None tells the log only.
         ui_url: where people reach the UI, for links in alerts; without a slash at the end.
@@ -60,6 +61,7 @@ class Settings:
     backlog_partitions: int = 60
     alerts_file: Path | None = None
     ui_url: str = "http://127.0.0.1:3000"
+    kms_key_id: str = ""
 
     @property
     def warehouse_path(self) -> Path:
@@ -70,6 +72,11 @@ class Settings:
     def published_path(self) -> Path:
         """Folder with the read-only copy of the marts."""
         return self.home / "published"
+
+    @property
+    def master_key_path(self) -> Path:
+        """File that guards the keys of personal data where no KMS key does."""
+        return self.home / "keys" / "master.key"
 
     @property
     def dagster_home(self) -> Path:
@@ -133,6 +140,7 @@ class Settings:
             backlog_partitions=int(_number(env, "RETAIL_BACKLOG_PARTITIONS", 60)),
             alerts_file=Path(alerts).expanduser().resolve() if alerts else None,
             ui_url=_ui_url(env),
+            kms_key_id=env.get("RETAIL_KMS_KEY_ID", "").strip(),
         )
 
 

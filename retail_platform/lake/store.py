@@ -10,6 +10,9 @@ Layout (the only place that spells out a path):
     schemas/<feed>/<content hash>.json                  how files of the feed were written
     rejected/<hash>.json                                why a file still lies in the inbox
     cursors/<source>/CC.json                            how far a pulled source has been pulled
+    keys/<version>.json                                 data keys of personal data, wrapped
+
+Originals that hold personal data are encrypted and end in ``.enc``.
 """
 
 import os
@@ -21,11 +24,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlparse
 
 import obstore
-from obstore.exceptions import GenericError, InvalidPathError, PermissionDeniedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    GenericError,
+    InvalidPathError,
+    PermissionDeniedError,
+)
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from retail_platform.errors import ConfigurationError
@@ -38,6 +46,8 @@ INBOX = "inbox/"
 MANIFESTS = "manifests/"
 REJECTED = "rejected/"
 CURSORS = "cursors/"
+HISTORY = "history/"
+KEYS = "keys/"
 _IO_THREADS = 8
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -220,7 +230,7 @@ class Lake:
         with ThreadPoolExecutor(_IO_THREADS) as pool:
             yield from pool.map(work, items)
 
-    def put(self, path: str, data: bytes) -> None:
+    def put(self, path: str, data: bytes | IO[bytes]) -> None:
         """Create or replace an object; a reader sees the old or the new content, never half."""
         obstore.put(self._store, path, data)
 
@@ -239,6 +249,14 @@ class Lake:
                         os.fsync(descriptor)
                     finally:
                         os.close(descriptor)
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Create an object; False, and nothing changes, when there is one already."""
+        try:
+            obstore.put(self._store, path, data, mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
 
     def put_many(self, objects: Sequence[tuple[str, bytes]]) -> None:
         """Create or replace several objects; returns when all are there."""
@@ -352,9 +370,24 @@ def history_path(feed: str, partition: Partition, file_name: str, checksum: str)
     base = file_name.rsplit("/", 1)[-1]
     stem, dot, extension = base.partition(".")
     return (
-        f"history/{feed}/country={partition.country}/year={partition.day:%Y}"
+        f"{HISTORY}{feed}/country={partition.country}/year={partition.day:%Y}"
         f"/month={partition.day:%m}/day={partition.day:%d}/{stem}__{checksum[:8]}{dot}{extension}"
     )
+
+
+def encrypted_history_path(path: str) -> str:
+    """Where an original lies that holds personal data."""
+    return f"{path}.enc"
+
+
+def is_encrypted_history(path: str) -> bool:
+    """Whether that is the path of an encrypted original."""
+    return path.startswith(HISTORY) and path.endswith(".enc")
+
+
+def key_path(version: int) -> str:
+    """Where a wrapped data key lies."""
+    return f"{KEYS}{version:04}.json"
 
 
 def country_of_history(path: str) -> str:

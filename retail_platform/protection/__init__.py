@@ -1,0 +1,1 @@
+"""Personal data: keys, tokens and encryption; which columns hold any is said by contracts."""
