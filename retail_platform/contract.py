@@ -55,6 +55,18 @@ class Kind(StrEnum):
     TIMESTAMP = "timestamp"
 
 
+class Protect(StrEnum):
+    """What takes the place of a column that holds personal data."""
+
+    TOKEN = "token"
+    ENCRYPT = "encrypt"
+    BOTH = "both"
+    DROP = "drop"
+
+
+Normalise = Literal["text", "email", "phone"]
+
+
 class ColumnIngestion(BaseModel):
     """`ingestion` custom property of a column.
 
@@ -65,6 +77,10 @@ class ColumnIngestion(BaseModel):
         strip: characters removed from both ends before reading a number, e.g. ``$``.
         path: where the value is inside a JSON record: keys parted by dots, a number counts the
             elements of an array from 0; default is the column's header or name as one key.
+        protect: what is kept of personal data: a token that joins, a value that only the key
+            opens, both (the default), or nothing.
+        normalise: how spellings of the same value are made equal before they become a token.
+        generalise: what may be kept in clear, in a column of its own: the ``year`` of a date.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,6 +89,9 @@ class ColumnIngestion(BaseModel):
     clock: Literal["utc", "local"] = "utc"
     strip: str = ""
     path: str | None = Field(default=None, pattern=r"^[^.]+(\.[^.]+)*$")
+    protect: Protect | None = None
+    normalise: Normalise = "text"
+    generalise: Literal["year"] | None = None
 
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -195,6 +214,8 @@ class Column:
         precision, scale: of a decimal, else zero.
         classification: ``public``, ``internal`` or ``pii``.
         path: steps from a JSON record to the value; empty when the column's names are its key.
+        protect, normalise, generalise: see `ColumnIngestion`; `protect` is None unless the column
+            is classified ``pii``.
     """
 
     name: str
@@ -214,8 +235,25 @@ class Column:
     clock: Literal["utc", "local"]
     strip: str
     classification: str
+    protect: Protect | None
+    normalise: Normalise
+    generalise: Literal["year"] | None
     description: str
     path: tuple[str, ...] = ()
+
+    @cached_property
+    def stored(self) -> dict[str, str]:
+        """Columns that lake and RAW have for it -> SQL type; itself, unless it is protected."""
+        if self.protect is None:
+            return {self.name: self.sql_type}
+        kept = {}
+        if self.protect in (Protect.TOKEN, Protect.BOTH):
+            kept[f"{self.name}_token"] = "varchar"
+        if self.protect in (Protect.ENCRYPT, Protect.BOTH):
+            kept[f"{self.name}_enc"] = "varchar"
+        if self.generalise:
+            kept[f"{self.name}_{self.generalise}"] = "integer"
+        return kept
 
     @cached_property
     def header_words(self) -> frozenset[str]:
@@ -237,6 +275,11 @@ class FeedContract:
     columns: tuple[Column, ...]
     ingestion: FeedIngestion
     schema_version: str
+
+    @property
+    def holds_pii(self) -> bool:
+        """Whether any column holds personal data."""
+        return any(c.protect for c in self.columns)
 
     @property
     def scope(self) -> Scope:
@@ -356,6 +399,7 @@ def _column(prop: SchemaProperty) -> Column:
     options = prop.logicalTypeOptions or {}
     ingestion = ColumnIngestion.model_validate(_custom(prop.customProperties, "ingestion") or {})
     kind, precision, scale = _kind(prop)
+    classification = (prop.classification or "internal").lower()
     return Column(
         name=prop.name or "",
         header=prop.businessName or prop.name or "",
@@ -373,7 +417,10 @@ def _column(prop: SchemaProperty) -> Column:
         formats=ingestion.formats or _DEFAULT_FORMATS.get(kind, ()),
         clock=ingestion.clock,
         strip=ingestion.strip,
-        classification=prop.classification or "internal",
+        classification=classification,
+        protect=ingestion.protect or (Protect.BOTH if classification == "pii" else None),
+        normalise=ingestion.normalise,
+        generalise=ingestion.generalise,
         description=prop.description or "",
         path=tuple(ingestion.path.split(".")) if ingestion.path else (),
     )
@@ -424,6 +471,7 @@ def _fingerprint(document: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+_CLASSIFICATIONS = ("public", "internal", "pii")
 _META = frozenset({"country", "batch_date", "business_date"})
 _OWN_TABLES = frozenset({"file_ledger", "late_days"})
 _SQL_WORDS = frozenset(
@@ -453,12 +501,14 @@ def is_usable_name(name: str) -> bool:
 def _check(contract: FeedContract, path: Path) -> None:
     problems: list[str] = []
     names = [c.name for c in contract.columns]
+    stored = [name for c in contract.columns for name in c.stored]
     if not re.fullmatch(r"[a-z][a-z0-9_]*", contract.name) or contract.name in _OWN_TABLES:
         problems.append(f"table name {contract.name!r} is not snake_case or is reserved")
     if not contract.primary_key:
         problems.append("no column has primaryKey: true")
     problems += [
-        f"column {n!r} is there twice" for n in sorted({n for n in names if names.count(n) > 1})
+        f"column {n!r} is there twice"
+        for n in sorted({n for n in names + stored if max(names.count(n), stored.count(n)) > 1})
     ]
     problems += [
         f"column name {n!r} is not snake_case or is reserved"
@@ -490,12 +540,35 @@ def _column_problems(column: Column) -> Iterator[str]:
                 yield f"{column.name}: {rule} works on numbers only"
     if column.kind is Kind.DECIMAL and not column.scale <= column.precision <= 38:
         yield f"{column.name}: decimal({column.precision},{column.scale}) is beyond decimal(38,s)"
+    yield from _protection_problems(column)
+
+
+def _protection_problems(column: Column) -> Iterator[str]:
+    # A word that nobody knows must not leave personal data in clear.
+    if column.classification not in _CLASSIFICATIONS:
+        yield (
+            f"{column.name}: classification {column.classification!r}; "
+            f"expected one of {', '.join(_CLASSIFICATIONS)}"
+        )
+    elif column.classification != "pii" and (column.protect or column.generalise):
+        yield f"{column.name}: protect and generalise are for columns classified pii"
+    if column.normalise != "text" and column.kind is not Kind.TEXT:
+        yield f"{column.name}: normalise {column.normalise} works on varchar only"
+    if column.generalise and column.kind not in (Kind.DATE, Kind.TIMESTAMP):
+        yield f"{column.name}: generalise {column.generalise} works on dates and timestamps only"
+    if column.primary_key and column.protect in (Protect.ENCRYPT, Protect.DROP):
+        yield f"{column.name}: a primary key needs a token; protect is {column.protect}"
 
 
 def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
     rules = contract.ingestion
     if rules.format is Format.JSON and rules.drift not in (Drift.FREEZE, Drift.RESCUE):
         yield f"drift {rules.drift.value} works on CSV files; JSON knows freeze and rescue"
+    if rules.drift is Drift.EVOLVE and contract.holds_pii:
+        yield (
+            "drift evolve is not for feeds with personal data: nobody has classified what a new "
+            "column holds; use rescue"
+        )
     for what, used in (
         ("business_date", [rules.business_date]),
         ("country_column", [rules.country_column]),
@@ -507,6 +580,8 @@ def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
     when = contract.column_by_name.get(rules.business_date or "")
     if when and when.kind not in (Kind.DATE, Kind.TIMESTAMP):
         yield f"business_date names {when.name!r}, which is no date or timestamp"
+    if when and when.protect:
+        yield f"business_date names {when.name!r}, which is pii and not kept in clear"
     if (rules.country_pattern or rules.country_ranges) and not rules.country_column:
         yield "country_pattern and country_ranges need a country_column"
     yield from _pattern_problems("country_pattern", rules.country_pattern)

@@ -54,7 +54,7 @@ from retail_platform.partitions import (
 from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import OBJECT_STORE, WAREHOUSE
 from retail_platform.resilience.steps import transient_failures_retried
-from retail_platform.resources import DbtResource, DuckDBResource, LakeResource
+from retail_platform.resources import DbtResource, DuckDBResource, KeysResource, LakeResource
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import PartitionLoad
 
@@ -105,6 +105,7 @@ def build_batch_day_assets(
     def batch_day(
         context: dg.AssetExecutionContext,
         lake: LakeResource,
+        keys: KeysResource,
         warehouse: DuckDBResource,
         dbt: DbtResource,
     ) -> Iterator[Any]:
@@ -122,6 +123,7 @@ def build_batch_day_assets(
             of_scope,
             registry,
             lake.open(),
+            keys,
             database,
             models_of_feed,
             first_day,
@@ -206,6 +208,7 @@ class _BatchDayRun:
         contracts: Mapping[str, FeedContract],
         registry: CountryRegistry,
         lake: Lake,
+        keys: KeysResource,
         warehouse: DuckDBWarehouse,
         models_of_feed: Mapping[str, Collection[dg.AssetKey]],
         first_day: date,
@@ -216,6 +219,7 @@ class _BatchDayRun:
         self._contracts = contracts
         self._registry = registry
         self._lake = lake
+        self._keys = keys
         self.warehouse = warehouse
         self._models_of_feed = models_of_feed
         self._first_day = first_day
@@ -248,8 +252,10 @@ class _BatchDayRun:
                 replay = replays_originals(self._context)
                 if not (arrivals or replay):
                     continue
-                gate = Gate(self._lake, self._contracts[feed], self._registry)
                 with self._failing_alone(feed):
+                    contract = self._contracts[feed]
+                    keys = self._keys.open(self._lake) if contract.holds_pii else None
+                    gate = Gate(self._lake, contract, self._registry, keys)
                     report = self._replay(feed, gate) if replay else GateReport()
                     progress = self._progress(feed, len(arrivals))
                     moved[feed] = report, gate.start(arrivals, mover, progress)

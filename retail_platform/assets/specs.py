@@ -13,7 +13,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 from dagster_dbt.asset_utils import build_dbt_specs
 
 from retail_platform.automation.conditions import when_inputs_arrive, when_inputs_arrive_or_stale
-from retail_platform.contract import FeedContract
+from retail_platform.contract import Column, FeedContract
 from retail_platform.partitions import Partitioning, Scope
 from retail_platform.pull.sources import Source
 from retail_platform.warehouse.raw_tables import META_COLUMNS, raw_columns
@@ -29,6 +29,13 @@ LATE_DAYS = {
 intermediate layer, so that such rows rebuild their day through lineage like everything else."""
 
 LEDGER_KEY = dg.AssetKey(["raw", "file_ledger"])
+
+_KEPT_AS = {
+    "_token": "Kept as a token, equal for equal values.",
+    "_enc": "Kept encrypted; only the data keys open it.",
+    "_year": "The year alone.",
+}
+"""What is left of a protected column; see `Column.stored`."""
 
 _DAY = timedelta(days=1)
 _FRESH = dg.FreshnessPolicy.time_window(fail_window=2 * _DAY, warn_window=timedelta(hours=30))
@@ -121,7 +128,9 @@ def feed_spec(contract: FeedContract, partitioning: Partitioning) -> dg.AssetSpe
 def raw_spec(contract: FeedContract, partitioning: Partitioning, kind: str) -> dg.AssetSpec:
     """RAW table of a feed."""
     lineage = {
-        c.name: [dg.TableColumnDep(feed_key(contract.name), c.name)] for c in contract.columns
+        name: [dg.TableColumnDep(feed_key(contract.name), name)]
+        for c in contract.columns
+        for name in c.stored
     }
     return dg.AssetSpec(
         raw_key(contract.name),
@@ -140,12 +149,11 @@ def raw_spec(contract: FeedContract, partitioning: Partitioning, kind: str) -> d
 
 
 def _common(contract: FeedContract, partitioning: Partitioning) -> dict[str, Any]:
-    has_pii = any(c.classification == "pii" for c in contract.columns)
     daily = contract.ingestion.business_date is not None
     return {
         "partitions_def": partitioning.of(contract.scope),
         "owners": [contract.owner],
-        "tags": {"domain": contract.domain, **({"pii": "true"} if has_pii else {})},
+        "tags": {"domain": contract.domain, **({"pii": "true"} if contract.holds_pii else {})},
         "automation_condition": when_inputs_arrive(),
         "freshness_policy": _FRESH if daily else _WEEKLY,
         "code_version": contract.schema_version,
@@ -154,9 +162,10 @@ def _common(contract: FeedContract, partitioning: Partitioning) -> dict[str, Any
 
 
 def _columns(contract: FeedContract, *, meta: bool) -> dg.TableSchema:
-    described = {c.name: c.description for c in contract.columns}
+    of_name = {name: c for c in contract.columns for name in c.stored}
+    described = {name: _described(c, name) for name, c in of_name.items()}
     described |= {name: text for name, (_, text) in META_COLUMNS.items()}
-    required = {c.name for c in contract.columns if c.required}
+    required = {name for name, c in of_name.items() if c.required}
     return dg.TableSchema(
         [
             dg.TableColumn(
@@ -164,7 +173,7 @@ def _columns(contract: FeedContract, *, meta: bool) -> dg.TableSchema:
                 sql_type,
                 description=described[name],
                 constraints=dg.TableColumnConstraints(nullable=name not in required),
-                tags={"pii": "true"} if _is_pii(contract, name) else None,
+                tags={"pii": "true"} if name in of_name and of_name[name].protect else None,
             )
             for name, sql_type in raw_columns(contract).items()
             if meta or name not in META_COLUMNS
@@ -172,9 +181,10 @@ def _columns(contract: FeedContract, *, meta: bool) -> dg.TableSchema:
     )
 
 
-def _is_pii(contract: FeedContract, name: str) -> bool:
-    column = contract.column_by_name.get(name)
-    return column is not None and column.classification == "pii"
+def _described(column: Column, name: str) -> str:
+    if column.protect is None:
+        return column.description
+    return f"{column.description} {_KEPT_AS[name.removeprefix(column.name)]}"
 
 
 class ModelTranslator(DagsterDbtTranslator):

@@ -43,6 +43,9 @@ alerts_app = typer.Typer(
 )
 app.add_typer(alerts_app, name="alerts")
 
+keys_app = typer.Typer(help="Keys that protect personal data.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port of the UI on 127.0.0.1.")]
 LinesPerDay = Annotated[
     int, typer.Option(min=1, help="Order lines per country and day, on average.")
@@ -365,6 +368,21 @@ def pull_status(as_json: Json = False) -> None:
     from retail_platform.cli.pulling import show_states  # noqa: PLC0415
 
     show_states(Settings.from_env(), as_json=as_json)
+
+
+@keys_app.command("rotate")
+def keys_rotate() -> None:
+    """Add a data key for what arrives from now on; what is encrypted already stays readable.
+
+    Tokens stay as they are. `retail replay` encrypts older rows with the new key.
+    """
+    from retail_platform.lake.store import Lake  # noqa: PLC0415
+    from retail_platform.protection.keys import rotate  # noqa: PLC0415
+    from retail_platform.resources import keys_resource  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    version = rotate(Lake.open(settings.lake_url), keys_resource(settings).provider())
+    fact(f"data key {version} encrypts what arrives from now on")
 
 
 @app.command()

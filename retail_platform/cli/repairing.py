@@ -22,6 +22,8 @@ from retail_platform.operate.quarantine import (
     stored_partitions,
 )
 from retail_platform.partitions import Partition
+from retail_platform.protection.keys import DataKeys, open_keys
+from retail_platform.resources import keys_resource
 from retail_platform.settings import Settings
 
 
@@ -101,10 +103,15 @@ def find_quarantined(settings: Settings, name: str) -> tuple[FeedContract, Lake,
     return contracts[found[0].feed], lake, found[0]
 
 
+def _keys(settings: Settings, contract: FeedContract, lake: Lake) -> DataKeys | None:
+    provider = keys_resource(settings).provider()
+    return open_keys(lake, provider, make=False) if contract.holds_pii else None
+
+
 def show_quarantine(settings: Settings, name: str, limit: int, *, as_json: bool) -> None:
     """Print the quarantined rows of one file."""
-    _, lake, file = find_quarantined(settings, name)
-    rows = quarantined_rows(lake, file)
+    contract, lake, file = find_quarantined(settings, name)
+    rows = quarantined_rows(lake, contract, file, _keys(settings, contract, lake))
     if as_json:
         print_json({**file.as_json(), "lines": rows.head(limit).to_dicts()})
         return
@@ -118,14 +125,15 @@ def show_quarantine(settings: Settings, name: str, limit: int, *, as_json: bool)
 def export_quarantine(settings: Settings, name: str, target: Path) -> None:
     """Write the quarantined rows of one file."""
     contract, lake, file = find_quarantined(settings, name)
-    count = export(lake, contract, file, target)
+    count = export(lake, contract, file, target, _keys(settings, contract, lake))
     fact(f"{count} rows in {target}; correct each in its place, then requeue")
 
 
 def requeue_quarantine(settings: Settings, name: str, corrected: Path) -> None:
     """Deliver one file again with its quarantined rows corrected."""
     contract, lake, file = find_quarantined(settings, name)
-    target, count = requeue(lake, contract, file, corrected.read_bytes())
+    keys = _keys(settings, contract, lake)
+    target, count = requeue(lake, contract, file, corrected.read_bytes(), keys)
     fact(f"{target} is in the inbox again, with {count} rows corrected")
 
 

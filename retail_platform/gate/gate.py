@@ -1,24 +1,28 @@
 """The gate: inbox files of one feed become manifests, Parquet and quarantine, or are refused.
 
 Commit protocol, harmless to interrupt anywhere: data and quarantine objects (named by content) ->
-original copied to history -> manifest put (the commit point) -> inbox object deleted. Running it
+original in history -> manifest put (the commit point) -> inbox object deleted. Running it
 again over the same inbox gives the same lake.
 """
 
 import hashlib
 import io
+import tempfile
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
 
 from retail_platform.contract import Drift, FeedContract, Format
 from retail_platform.countries import CountryRegistry
-from retail_platform.errors import FileRejected
+from retail_platform.errors import ConfigurationError, FileRejected, GateFault, RetailError
 from retail_platform.gate.drift import EvolvedColumns
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
 from retail_platform.gate.json_frames import JsonPiece, json_frame
@@ -32,7 +36,14 @@ from retail_platform.gate.layout import (
 )
 from retail_platform.gate.pile import Pile, SeenLines
 from retail_platform.gate.rows import Judged, RowJudge
-from retail_platform.gate.text import CHUNK_CHARACTERS, FileText, fetch, with_last
+from retail_platform.gate.text import (
+    CHUNK_CHARACTERS,
+    IN_MEMORY_BYTES,
+    FileText,
+    fetch,
+    pieces_of,
+    with_last,
+)
 from retail_platform.lake.inbox import Arrival, Rejection
 from retail_platform.lake.manifest import (
     FileFacts,
@@ -41,8 +52,20 @@ from retail_platform.lake.manifest import (
     write_manifests,
 )
 from retail_platform.lake.schemas import EXTRA, ObservedSchema, record_schemas
-from retail_platform.lake.store import Lake, data_path, history_path, quarantine_path
+from retail_platform.lake.store import (
+    Lake,
+    LakeObject,
+    data_path,
+    encrypted_history_path,
+    history_path,
+    is_encrypted_history,
+    quarantine_path,
+)
 from retail_platform.partitions import Partition
+from retail_platform.protection.keys import DataKeys
+from retail_platform.protection.originals import ContentChanged, encrypted
+from retail_platform.protection.values import LINE, Protector
+from retail_platform.settings import PACKAGE_DIR
 
 BATCH_FILES = 512
 """Files judged together: pandera costs about 18 ms a call whatever the size, so a call serves
@@ -86,13 +109,25 @@ class Gate:
         lake: Lake,
         contract: FeedContract,
         registry: CountryRegistry,
+        keys: DataKeys | None = None,
         on_step: Step = lambda step: None,
     ) -> None:
         """Prepare for one feed.
 
         Args:
+            keys: of the lake; a feed without personal data needs none.
             on_step: called with the name of each step of the commit protocol before it begins.
+
+        Raises:
+            ConfigurationError: the feed holds personal data and there are no keys to protect it.
         """
+        if contract.holds_pii and keys is None:
+            raise ConfigurationError(
+                f"Feed {contract.name} holds personal data, and there are no data keys to protect "
+                "it. Its files wait in the inbox."
+            )
+        self._keys = keys
+        self._protector = Protector(contract, keys) if contract.holds_pii and keys else None
         self._lake = lake
         self._contract = contract
         self._registry = registry
@@ -150,27 +185,49 @@ class Gate:
         Returns:
             Accepted files with what was found in them by country, and the refused ones.
         """
-        batch = _Batch(self._contract, self._registry, self._judge, self._evolved)
+        batch = _Batch(self._contract, self._registry, self._judge, self._evolved, self._protector)
         repeated: list[tuple[Arrival, dict[str, FileFacts]]] = []
         rejections: list[Rejection] = []
-        for arrival, text in self._fetch(arrivals):
-            if isinstance(text, FileRejected):
-                rejections.append(self._rejection(arrival, text))
-                continue
-            try:
-                file_id = file_id_of(arrival.name, text.checksum)
-                facts = self._already_judged(arrival, file_id, known)
-                if facts:
-                    repeated.append((arrival, {arrival.file.country: facts}))
-                else:
-                    batch.add(arrival, file_id, text)
-            except FileRejected as error:
-                rejections.append(self._rejection(arrival, error))
-            finally:
-                text.close()
-        judged, refused = batch.finish()
+        with self._quoting_nobody():
+            for arrival, text in self._fetch(arrivals):
+                if isinstance(text, FileRejected):
+                    rejections.append(self._rejection(arrival, text))
+                    continue
+                try:
+                    file_id = file_id_of(arrival.name, text.checksum)
+                    facts = self._already_judged(arrival, file_id, known)
+                    if facts:
+                        repeated.append((arrival, {arrival.file.country: facts}))
+                    else:
+                        batch.add(arrival, file_id, text)
+                except FileRejected as error:
+                    rejections.append(self._rejection(arrival, error))
+                finally:
+                    text.close()
+            judged, refused = batch.finish()
         rejections += [self._rejection(a, e) for a, e in refused]
         return [*repeated, *self._store_rows(judged)], rejections
+
+    @contextmanager
+    def _quoting_nobody(self) -> Iterator[None]:
+        """Withhold texts of unexpected errors where a feed holds personal data.
+
+        Libraries like to quote the value they failed at, and errors end in logs.
+        """
+        try:
+            yield
+        except (RetailError, OSError):
+            raise
+        except Exception as error:
+            if self._protector is None:
+                raise
+            frames = traceback.extract_tb(error.__traceback__)
+            where = [f for f in frames if Path(f.filename).is_relative_to(PACKAGE_DIR)][-1]
+            raise GateFault(
+                f"{type(error).__name__} in {where.name} ({Path(where.filename).name}:"
+                f"{where.lineno}) at files of {self._contract.name}. Its text is withheld because "
+                "it may quote personal data; the files wait in the inbox."
+            ) from None
 
     def _fetch(
         self, arrivals: Sequence[Arrival]
@@ -178,7 +235,10 @@ class Gate:
         def one(arrival: Arrival) -> tuple[Arrival, FileText | FileRejected] | None:
             try:
                 return arrival, fetch(
-                    self._lake, arrival.object, self._contract.ingestion.fallback_encoding
+                    self._lake,
+                    arrival.object,
+                    self._contract.ingestion.fallback_encoding,
+                    self._keys,
                 )
             except FileRejected as error:
                 return arrival, error
@@ -194,10 +254,11 @@ class Gate:
         yield from (found for found in self._lake.each(one, arrivals) if found)
 
     def _known_manifests(self, arrivals: Sequence[Arrival]) -> dict[Partition, Manifest]:
-        wanted = {p for a in arrivals for p in self._possible_partitions(a)}
+        wanted = {p for a in arrivals for p in self.possible_partitions(a)}
         return read_manifests(self._lake, self._contract.name, wanted)
 
-    def _possible_partitions(self, arrival: Arrival) -> list[Partition]:
+    def possible_partitions(self, arrival: Arrival) -> list[Partition]:
+        """Partitions that rows of the file may belong to."""
         file = arrival.file
         codes = self._contract.countries_of(file.country, self._registry)
         return [Partition(code, file.day) for code in codes]
@@ -206,13 +267,14 @@ class Gate:
         self, arrival: Arrival, file_id: str, known: Mapping[Partition, Manifest]
     ) -> FileFacts | None:
         """Facts of the same content under the same contract; a split file is judged again."""
-        partitions = self._possible_partitions(arrival)
+        partitions = self.possible_partitions(arrival)
         manifest = known.get(partitions[0]) if len(partitions) == 1 else None
         facts = manifest.files.get(file_id) if manifest else None
         return facts if facts and facts.schema_version == self._contract.schema_version else None
 
     def _rejection(self, arrival: Arrival, error: FileRejected) -> Rejection:
-        return Rejection.of(error, arrival.object, arrival.file, self._contract.schema_version)
+        told = error.discreetly() if self._contract.holds_pii else error
+        return Rejection.of(told, arrival.object, arrival.file, self._contract.schema_version)
 
     def _store_rows(self, judged: "_Judged") -> list[tuple[Arrival, dict[str, FileFacts]]]:
         feed = self._contract.name
@@ -240,12 +302,7 @@ class Gate:
                     schema_version=self._contract.schema_version,
                     data=data if counts.loaded else (),
                     quarantine=quarantine if counts.quarantined else (),
-                    history=history_path(
-                        feed,
-                        Partition(file.arrival.file.country, file.arrival.file.day),
-                        file.arrival.name,
-                        file.checksum,
-                    ),
+                    history=self.history_path(file.arrival, file.checksum),
                     schema_id=file.schema.schema_id,
                     evolved=file.schema.evolved,
                 )
@@ -253,6 +310,14 @@ class Gate:
             }
             accepted.append((file.arrival, by_country))
         return accepted
+
+    def history_path(self, arrival: Arrival, checksum: str) -> str:
+        """Where the original of a file lies once it is taken in."""
+        if is_encrypted_history(arrival.object.path):
+            return arrival.object.path  # it lies there already, whatever the contract says by now
+        partition = Partition(arrival.file.country, arrival.file.day)
+        path = history_path(self._contract.name, partition, arrival.name, checksum)
+        return encrypted_history_path(path) if self._protector else path
 
     def _put_parquet(
         self, frames: Iterable[pl.DataFrame], path_of: Callable[[str], str]
@@ -289,8 +354,8 @@ class Gate:
         self._on_step("history")
         # An original in history is never written again: the inbox may hold other content by now.
         kept = {facts.history for m in known.values() for facts in m.files.values()}
-        copies = [(a.object.path, next(iter(f.values())).history) for a, f in accepted]
-        self._lake.copy_many([(source, target) for source, target in copies if target not in kept])
+        originals = [(a.object, next(iter(f.values()))) for a, f in accepted]
+        self.keep_originals([(o, facts) for o, facts in originals if facts.history not in kept])
         # A file replaced while it was read is left for the next look: what lies in the inbox now
         # is not what was judged.
         unchanged = [(a, f) for a, f in accepted if self._unchanged(a)]
@@ -308,6 +373,31 @@ class Gate:
         report.manifests.update(changed)
         report.files += len(unchanged)
         return report
+
+    def keep_originals(self, originals: Sequence[tuple[LakeObject, FileFacts]]) -> None:
+        """Bring files into history, encrypted if the feed holds personal data.
+
+        A file that is gone or was replaced meanwhile is left out; whoever commits looks whether
+        it is still the one that was judged.
+        """
+        if self._keys is None or self._protector is None:
+            self._lake.copy_many([(obj.path, facts.history) for obj, facts in originals])
+            return
+        keys = self._keys
+
+        def one(original: tuple[LakeObject, FileFacts]) -> None:
+            obj, facts = original
+            # Only ciphertext is ever spooled to disk, and only the right content is put.
+            with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as sealed:
+                try:
+                    sealed.writelines(encrypted(pieces_of(self._lake, obj), facts.checksum, keys))
+                except (FileNotFoundError, ContentChanged):
+                    return
+                sealed.seek(0)
+                self._lake.put(facts.history, sealed)
+
+        for _ in self._lake.each(one, originals):
+            pass
 
     def _unchanged(self, arrival: Arrival) -> bool:
         now = self._lake.head(arrival.object.path)
@@ -383,11 +473,13 @@ class _Batch:
         registry: CountryRegistry,
         judge: RowJudge,
         evolved: EvolvedColumns,
+        protector: Protector | None,
     ) -> None:
         self._contract = contract
         self._registry = registry
         self._judge = judge
         self._evolved = evolved
+        self._protector = protector
         self._files: list[_File] = []
         self._schemas: dict[tuple[Layout, str], ObservedSchema] = {}
         self._broken: dict[int, FileRejected] = {}
@@ -470,9 +562,10 @@ class _Batch:
             }
         )
         evolved = sorted({EXTRA + name for file in kept for name in file.schema.evolved})
-        columns = ["_rescued", *self._contract.column_by_name]
-        good = _objects(self._good.parts(), broken, ids, columns, evolved)
-        bad = _objects(self._bad.parts(), broken, ids, ["_reasons", "_line"])
+        stored = [name for c in self._contract.columns for name in c.stored]
+        good = _objects(self._good.parts(), broken, ids, ["_rescued", *stored], evolved)
+        line = f"{LINE}_enc" if self._protector else LINE
+        bad = _objects(self._bad.parts(), broken, ids, ["_reasons", line])
         return _Judged(kept, good, bad), refused
 
     def _waited(self, characters: int) -> None:
@@ -526,8 +619,10 @@ class _Batch:
         dropped = ["_line", "_problem"]
         if self._contract.ingestion.drift is Drift.DISCARD_VALUE:
             dropped += [c for c in judged.good.columns if c.startswith(EXTRA)]
-        self._good.add(judged.good.drop(dropped))
-        self._bad.add(judged.bad.drop("_problem", "_rescued"))
+        good, bad = judged.good.drop(dropped), judged.bad.drop("_problem", "_rescued")
+        # Before they are kept: the pile may go to disk.
+        self._good.add(self._protector.rows(good) if self._protector else good)
+        self._bad.add(self._protector.lines(bad) if self._protector else bad)
 
     def _without_lines_of_earlier_chunks(
         self, frame: pl.DataFrame
@@ -565,6 +660,7 @@ class _Batch:
         """Values of good rows that were given up: the rows are loaded, the counts inform."""
         if self._contract.ingestion.drift is not Drift.DISCARD_VALUE:
             return
+        name = pl.col("reason").str.strip_prefix(EXTRA)
         unknown = (
             judged.good.select("_file", "_country", cs.starts_with(EXTRA))
             .unpivot(index=["_file", "_country"], variable_name="reason")
@@ -572,7 +668,9 @@ class _Batch:
             .select(
                 "_file",
                 "_country",
-                pl.col("reason").str.strip_prefix(EXTRA) + ":discarded_unknown_column",
+                # Their names are words of the file, see `FileRejected.discreet`.
+                reason=(pl.lit("row") if self._contract.holds_pii else name)
+                + ":discarded_unknown_column",
             )
         )
         for values in (judged.discarded, unknown):

@@ -59,6 +59,7 @@ def read_records(pieces: Iterator[bytes], record_path: Sequence[str]) -> Iterato
             f"The file begins with {first.decode(errors='replace')!r}, which is neither an object "
             "nor an array.",
             "Deliver JSON, or correct `format` of the contract.",
+            discreet="The file begins with neither an object nor an array.",
         )
     reader = _Reader(tuple(record_path))
     rest = chain([head], pieces)
@@ -194,7 +195,8 @@ class _Reader:
         split = split_documents(text)
         if split.junk is not None:
             seen = text[split.junk : split.junk + 40].decode(errors="replace")
-            raise self._broken(self._place(text[: split.junk]), f"{seen!r} between documents")
+            place = self._place(text[: split.junk])
+            raise self._broken(place, f"{seen!r} between documents", "text between documents")
         records = self._records(split.documents)
         if split.rest is None:
             self._pass(text)
@@ -319,11 +321,12 @@ class _Reader:
             "The transfer was cut off, or a quote or bracket is missing; deliver the file again.",
         )
 
-    def _broken(self, place: str, seen: str) -> FileRejected:
+    def _broken(self, place: str, seen: str, discreet: str = "") -> FileRejected:
         return FileRejected(
             "broken_json",
             f"There is {seen} in {place}.",
             "Correct the file and deliver it again.",
+            discreet=f"There is {discreet or seen} in {place}.",
         )
 
     def _no_records(self, depth: int, value: bytes, keys: Sequence[str] = ()) -> FileRejected:
@@ -337,6 +340,8 @@ class _Reader:
             f"There are no records at {'.'.join(self._path)}: {seen} (a document near "
             f"{self._place()}).",
             "Correct `record_path` of the contract, or the file.",
+            discreet=f"There are no records at {'.'.join(self._path)} in a document near "
+            f"{self._place()}.",
         )
 
 

@@ -74,16 +74,24 @@ def recognise(head: Sequence[str], contract: FeedContract) -> Layout:
 
 
 def observed_schema(layout: Layout, encoding: str, contract: FeedContract) -> ObservedSchema:
-    """What the registry of schemas remembers of a file."""
+    """What the registry of schemas remembers of a file.
+
+    Of a feed with personal data not what unknown columns are called: what looks like a header may
+    have a row of data in it.
+    """
     evolves = contract.ingestion.drift is Drift.EVOLVE
     if layout.header is None:
         headers = [""] * len(layout.fields)
     else:
         headers = [f.strip() for f in split_line(layout.header, layout.delimiter)]
     columns = []
+    unknown = 0
     for header, field in zip(headers, layout.fields, strict=True):
         extra = field.startswith(EXTRA)
         name = field.removeprefix(EXTRA) if evolves or not extra else ""
+        if extra and contract.holds_pii:
+            unknown += 1
+            header = f"(unknown {unknown})"
         columns.append(
             ObservedColumn(header=header, column=name or None, evolved=extra and bool(name))
         )
@@ -127,6 +135,7 @@ def _header_columns(
             "duplicate_column",
             f"The header names {', '.join(twice)} more than once.",
             "Send every column once.",
+            discreet="The header names the same column more than once.",
         )
     missing = [c.header for c in contract.columns if c.required and c.name not in columns]
     if missing:
@@ -134,6 +143,7 @@ def _header_columns(
             "missing_column",
             f"The header lacks {', '.join(missing)}; it has {', '.join(fields)}.",
             f"Send all required columns of contract {contract.name} {contract.version}.",
+            discreet=f"The header lacks {', '.join(missing)}; it has {len(fields)} columns.",
         )
     extra = [f for f, c in zip(fields, columns, strict=True) if c.startswith(EXTRA)]
     if extra and contract.ingestion.drift is Drift.FREEZE:
@@ -143,11 +153,12 @@ def _header_columns(
 
 def unexpected_columns(where: str, names: Sequence[str], contract: FeedContract) -> FileRejected:
     """The refusal of a file with columns that its contract does not know."""
+    unknown = f"which contract {contract.name} {contract.version} does not know."
     return FileRejected(
         "unexpected_column",
-        f"{where} {', '.join(names[:20])}, which contract {contract.name} "
-        f"{contract.version} does not know.",
+        f"{where} {', '.join(names[:20])}, {unknown}",
         "Leave the column out, or add it to the contract.",
+        discreet=f"{where} {len(names)} columns {unknown}",
     )
 
 
@@ -171,6 +182,7 @@ def _without_header(head: Sequence[str], contract: FeedContract) -> Layout:
             "unreadable_layout",
             f"The file begins like JSON ({head[0].strip()[:40]!r}), but {contract.name} is CSV.",
             "Deliver CSV, or correct `format` of the contract.",
+            discreet=f"The file begins like JSON, but {contract.name} is CSV.",
         )
     expected = " or ".join(str(n) for n in sorted(by_length))
     raise FileRejected(

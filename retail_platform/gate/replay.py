@@ -4,12 +4,13 @@ What was delivered, and when, stays as it was; only what the gate finds in the f
 partitions are replayed, and what happens to them then, is decided by the run.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from retail_platform.gate.gate import Gate, GateReport, batches
 from retail_platform.lake.inbox import Arrival
-from retail_platform.lake.manifest import Delivery, Manifest, write_manifests
+from retail_platform.lake.manifest import Delivery, FileFacts, Manifest, write_manifests
 from retail_platform.lake.naming import FileName
 from retail_platform.lake.store import Lake, LakeObject, country_of_history
 from retail_platform.partitions import Partition
@@ -51,13 +52,15 @@ def judge_again(
     gate: Gate,
     lake: Lake,
     known: Mapping[Partition, Manifest],
-    partitions: Collection[Partition],
+    partitions: AbstractSet[Partition],
     on_batch: Callable[[int], None] = lambda files: None,
 ) -> GateReport:
     """Judge the originals of some partitions under the contract as it is now.
 
     Harmless to interrupt and to repeat: rows are stored under names that follow from their content,
     and a manifest is replaced in one piece.
+
+    Originals of before the feed was known to hold personal data are encrypted.
 
     Args:
         known: manifests of the partitions that have one.
@@ -85,8 +88,22 @@ def judge_again(
                 before = before or Manifest.empty(original.file.feed, partition)
                 changed[partition] = before.with_facts(facts, original.deliveries)
         changed = {p: m for p, m in changed.items() if m != known.get(p)}
+        moved = _to_encrypt(accepted)
+        gate.keep_originals([(original.object, facts) for original, facts in moved])
         write_manifests(lake, changed.values())
+        # Other partitions may still name an original that was split by country.
+        lake.delete_many(
+            [o.object.path for o, _ in moved if partitions >= set(gate.possible_partitions(o))]
+        )
         done += len(batch)
         report.add(GateReport(changed, rejections, len(accepted)))
         on_batch(done)
     return report
+
+
+def _to_encrypt(
+    accepted: Sequence[tuple[Arrival, Mapping[str, FileFacts]]],
+) -> list[tuple[Arrival, FileFacts]]:
+    """Files whose original shall lie elsewhere than it does."""
+    found = [(original, next(iter(by_country.values()))) for original, by_country in accepted]
+    return [(o, facts) for o, facts in found if facts.history != o.object.path]

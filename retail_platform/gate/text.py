@@ -10,7 +10,7 @@ import hashlib
 import io
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TypeVar
@@ -19,7 +19,9 @@ import polars as pl
 
 from retail_platform.errors import FileRejected
 from retail_platform.gate.compression import decompress
-from retail_platform.lake.store import Lake, LakeObject
+from retail_platform.lake.store import Lake, LakeObject, is_encrypted_history
+from retail_platform.protection.keys import DataKeys
+from retail_platform.protection.originals import decrypted
 
 IN_MEMORY_BYTES = 64 << 20
 """Larger content is spooled to disk, so memory stays bounded whatever a partner sends."""
@@ -237,20 +239,24 @@ def with_last(items: Iterator[Item]) -> Iterator[tuple[Item, bool]]:
     yield before, True
 
 
-def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
-    """Read one object, decompress and recognise its encoding.
+def fetch(
+    lake: Lake, obj: LakeObject, fallback_encoding: str, keys: DataKeys | None = None
+) -> FileText:
+    """Read one object, decrypt, decompress and recognise its encoding.
 
     Args:
         fallback_encoding: used when the bytes are not valid UTF-8.
+        keys: of originals that are encrypted.
 
     Raises:
-        FileRejected: empty_file, undecodable_text, and what `decompress` raises.
+        ConfigurationError: the object is encrypted and there is no key for it.
+        FileRejected: damaged_original, empty_file, undecodable_text, and what `decompress` raises.
     """
     digest = hashlib.sha256()
+    stored = pieces_of(lake, obj)
 
     def hashed() -> Iterator[bytes]:
-        pieces = [lake.get(obj.path)] if obj.size <= IN_MEMORY_BYTES else lake.chunks(obj.path)
-        for piece in pieces:
+        for piece in decrypted(stored, keys) if is_encrypted_history(obj.path) else stored:
             digest.update(piece)
             yield piece
 
@@ -269,6 +275,11 @@ def fetch(lake: Lake, obj: LakeObject, fallback_encoding: str) -> FileText:
         content.close()
         raise
     return FileText(content, digest.hexdigest(), encoding, compression, quoted, text)
+
+
+def pieces_of(lake: Lake, obj: LakeObject) -> Iterable[bytes]:
+    """Content of an object, in one piece unless it is large."""
+    return [lake.get(obj.path)] if obj.size <= IN_MEMORY_BYTES else lake.chunks(obj.path)
 
 
 def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool, str | None]:

@@ -198,6 +198,10 @@ def _of_column(old: Column, new: Column) -> Found:
         personal = "pii" in (old.classification, new.classification)
         words = f"classification {old.classification} -> {new.classification}"
         yield Level.MAJOR if personal else Level.MINOR, words
+    elif old.stored != new.stored and old.protect:
+        yield Level.MAJOR, f"kept as {', '.join(old.stored)} -> {', '.join(new.stored)}"
+    if old.normalise != new.normalise and old.protect and new.protect:
+        yield Level.MAJOR, f"normalise {old.normalise} -> {new.normalise}: tokens change"
     if old.description != new.description:
         yield Level.NONE, "description is worded differently"
     for setting in fields(new):
@@ -209,7 +213,7 @@ def _of_column(old: Column, new: Column) -> Found:
 _JUDGED = {
     *("name", "header", "synonyms", "kind", "sql_type", "precision", "scale", "required"),
     *("primary_key", "pattern", "minimum", "maximum", "allowed", "formats", "strip"),
-    *("classification", "description"),
+    *("classification", "description", "protect", "normalise", "generalise"),
 }
 """Settings of a column that are compared above, each in its own way."""
 

@@ -23,8 +23,9 @@ from retail_platform.errors import RetailError
 from retail_platform.lake.queue import ArrivalQueue
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.instance import open_instance
+from retail_platform.protection.keys import open_keys, wrapped_keys
 from retail_platform.resilience.breaker import Breakers
-from retail_platform.resources import resources_for
+from retail_platform.resources import keys_resource, resources_for
 from retail_platform.settings import PROJECT_DIR, Settings
 
 _LEAST_FREE_BYTES = 2 << 30
@@ -56,6 +57,7 @@ def examine(port: int) -> list[Finding]:
         ("contracts", lambda: _contracts(settings)),
         ("home folder", lambda: _home(settings)),
         ("lake", lambda: _lake(settings)),
+        ("keys", lambda: _keys(settings)),
         *([("queue", lambda: _queue(settings))] if settings.queue_url else []),
         ("warehouse", lambda: _warehouse(settings)),
         ("dbt project", _dbt),
@@ -110,6 +112,16 @@ def _lake(settings: Settings) -> str:
     lake = Lake.open(settings.lake_url)
     waiting = sum(1 for _ in lake.list(INBOX))
     return f"{settings.lake_url}, {waiting} files in the inbox"
+
+
+def _keys(settings: Settings) -> str:
+    provider = keys_resource(settings).provider()
+    lake = Lake.open(settings.lake_url)
+    guarded = f"provider {provider.name} ({settings.kms_key_id or settings.master_key_path})"
+    if not wrapped_keys(lake):
+        return f"{guarded}, no data key yet; the first file with personal data makes it"
+    newest = open_keys(lake, provider, make=False).newest
+    return f"{guarded}, newest data key {newest}"
 
 
 def _queue(settings: Settings) -> str:

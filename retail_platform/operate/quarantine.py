@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from retail_platform.contract import FeedContract, Format
-from retail_platform.errors import RetailError
+from retail_platform.errors import ConfigurationError, RetailError
 from retail_platform.gate.compression import compress
 from retail_platform.gate.json_records import read_records
 from retail_platform.gate.layout import recognise
@@ -22,6 +22,8 @@ from retail_platform.gate.text import FileText, fetch
 from retail_platform.lake.manifest import FileFacts, Manifest, read_manifests
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.partitions import Partition
+from retail_platform.protection.keys import DataKeys
+from retail_platform.protection.values import LINE, Protector
 
 
 class NotRequeued(RetailError):
@@ -95,22 +97,51 @@ def _active(manifest: Manifest) -> list[FileFacts]:
     return [state.facts for state in manifest.file_states() if state.state == "loaded"]
 
 
-def quarantined_rows(lake: Lake, file: QuarantinedFile) -> pl.DataFrame:
-    """Rows of one file: `row` (number in the file), `reasons` (list), `line` (original text)."""
-    frames = [pl.read_parquet(io.BytesIO(lake.get(path))) for path in file.facts.quarantine]
-    return (
-        pl.concat(frames)
-        .filter(
+def quarantined_rows(
+    lake: Lake, contract: FeedContract, file: QuarantinedFile, keys: DataKeys | None = None
+) -> pl.DataFrame:
+    """Rows of one file: `row` (number in the file), `reasons` (list), `line` (original text).
+
+    Args:
+        keys: of the lake; lines of a feed with personal data are encrypted.
+    """
+    frames = [
+        pl.read_parquet(io.BytesIO(lake.get(path))).filter(
             (pl.col("_file_id") == file.facts.file_id)
             & (pl.col("_country") == file.partition.country)
         )
-        .select(row="_row_number", reasons="_reasons", line="_line")
+        for path in file.facts.quarantine
+    ]
+    return (
+        pl.concat([_with_lines(frame, contract, keys) for frame in frames])
+        .select(row="_row_number", reasons="_reasons", line=LINE)
         .sort("row")
     )
 
 
-def export(lake: Lake, contract: FeedContract, file: QuarantinedFile, target: Path) -> int:
+def _with_lines(frame: pl.DataFrame, contract: FeedContract, keys: DataKeys | None) -> pl.DataFrame:
+    sealed = f"{LINE}_enc"
+    if sealed not in frame.columns:
+        return frame
+    if keys is None:
+        raise ConfigurationError(f"Quarantined rows of {contract.name} open with data keys only.")
+    line = Protector(contract, keys).decrypted(frame[sealed], LINE)
+    return frame.with_columns(line.alias(LINE)).drop(sealed)
+
+
+def export(
+    lake: Lake,
+    contract: FeedContract,
+    file: QuarantinedFile,
+    target: Path,
+    keys: DataKeys | None = None,
+) -> int:
     """Write the quarantined rows as a file a person can correct, under the header they came with.
+
+    Nobody else may read it: it holds what partners sent, in clear.
+
+    Args:
+        keys: see `quarantined_rows`.
 
     Returns:
         How many rows.
@@ -120,15 +151,20 @@ def export(lake: Lake, contract: FeedContract, file: QuarantinedFile, target: Pa
     """
     if target.exists():
         raise NotRequeued(f"{target} exists already; name another file.")
-    rows = quarantined_rows(lake, file)
-    header, _ = _original_rows(lake, contract, file)
+    rows = quarantined_rows(lake, contract, file, keys)
+    header, _ = _original_rows(lake, contract, file, keys)
     lines = [*([header] if header is not None else []), *_lines(rows["line"], contract)]
+    target.touch(mode=0o600)
     target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return rows.height
 
 
 def requeue(
-    lake: Lake, contract: FeedContract, file: QuarantinedFile, corrected: bytes
+    lake: Lake,
+    contract: FeedContract,
+    file: QuarantinedFile,
+    corrected: bytes,
+    keys: DataKeys | None = None,
 ) -> tuple[str, int]:
     """Put the file into the inbox again with its quarantined rows corrected.
 
@@ -137,6 +173,7 @@ def requeue(
 
     Args:
         corrected: what `export` wrote, corrected, UTF-8.
+        keys: see `quarantined_rows`.
 
     Returns:
         Name in the inbox, and how many rows were replaced.
@@ -145,11 +182,11 @@ def requeue(
         NotRequeued: another number of rows than lie in quarantine, or a file of this name waits in
             the inbox already.
     """
-    header, rows = _original_rows(lake, contract, file)
+    header, rows = _original_rows(lake, contract, file, keys)
     lines = [line for line in corrected.decode("utf-8-sig").splitlines() if line.strip()]
     if header is not None and lines and lines[0].strip() == header.strip():
         lines = lines[1:]
-    numbers = quarantined_rows(lake, file)["row"].to_list()
+    numbers = quarantined_rows(lake, contract, file, keys)["row"].to_list()
     if len(lines) != len(numbers):
         raise NotRequeued(
             f"{len(lines)} corrected rows, but {len(numbers)} rows of {file.facts.name} lie in "
@@ -187,14 +224,14 @@ def _json_text(rows: list[str], contract: FeedContract) -> str:
 
 
 def _original_rows(
-    lake: Lake, contract: FeedContract, file: QuarantinedFile
+    lake: Lake, contract: FeedContract, file: QuarantinedFile, keys: DataKeys | None
 ) -> tuple[str | None, list[str]]:
     """Header line (None if there is none) and data rows of the original, as text."""
     facts = file.facts
     obj = lake.head(facts.history)
     if obj is None:
         raise NotRequeued(f"{facts.history}, the original of {facts.name}, is not in the lake.")
-    text = fetch(lake, obj, contract.ingestion.fallback_encoding)
+    text = fetch(lake, obj, contract.ingestion.fallback_encoding, keys)
     try:
         if contract.ingestion.format is Format.JSON:
             pages = read_records(text.pieces(), contract.ingestion.record_path)

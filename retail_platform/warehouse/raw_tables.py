@@ -18,7 +18,11 @@ META_COLUMNS: dict[str, tuple[str, str]] = {
     "_row_number": ("bigint", "Data row in the file, from 1."),
     "_loaded_at": ("timestamp", "When the row was loaded, UTC."),
     "_run_id": ("varchar", "Dagster run that loaded it."),
-    "_rescued": ("varchar", "What does not fit the contract, as JSON; else null."),
+    "_rescued": (
+        "varchar",
+        "What does not fit the contract, as JSON, encrypted in a feed with personal data; "
+        "else null.",
+    ),
 }
 
 EVOLVED = "Brought by files, unknown to the contract."
@@ -55,7 +59,7 @@ LATE_DAYS_COLUMNS: dict[str, str] = {
 def raw_columns(contract: FeedContract) -> dict[str, str]:
     """Column name -> SQL type of a feed's RAW table, contract columns first."""
     return {
-        **{c.name: c.sql_type for c in contract.columns},
+        **{name: sql_type for c in contract.columns for name, sql_type in c.stored.items()},
         **{name: sql_type for name, (sql_type, _) in META_COLUMNS.items()},
     }
 

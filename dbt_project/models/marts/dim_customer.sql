@@ -17,7 +17,7 @@ with
 
 staged as (
 
-    -- names, addresses and birthdays end here: only what analysis needs goes on
+    -- tokens of names and addresses end here: only what analysis needs goes on
     select
         country,
         batch_date,
@@ -25,7 +25,7 @@ staged as (
         city,
         country_name,
         gender,
-        {{ year_of('date_of_birth') }} as birth_year,
+        birth_year,
         job_title
     from {{ ref('stg_customers') }}
 

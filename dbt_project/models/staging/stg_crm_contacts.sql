@@ -22,13 +22,7 @@ typed as (
         cast(customer_id as bigint) as customer_id,
 
         ---------- text
-        {{ clean_text('first_name') }} as first_name,
-        {{ clean_text('last_name') }} as last_name,
-        {{ clean_text('email') }} as email,
-        {{ clean_text('phone') }} as phone,
-        {{ clean_text('mailing_street') }} as mailing_street,
         {{ clean_text('mailing_city') }} as mailing_city,
-        {{ clean_text('mailing_postal_code') }} as mailing_postal_code,
         {{ clean_text('mailing_country') }} as mailing_country,
         {{ clean_text('lead_source') }} as lead_source,
 
@@ -41,13 +35,17 @@ typed as (
             and not coalesce(is_deleted, false)
             as may_be_emailed,
 
-        ---------- dates
-        cast(birthdate as date) as birthdate,
-
         ---------- timestamps
         cast(marketing_consent_at as timestamp) as marketing_consent_at,
         cast(created_at as timestamp) as created_at,
         cast(last_modified_at as timestamp) as last_modified_at,
+
+        ---------- personal data: what the gate leaves of it
+        first_name_token,
+        last_name_token,
+        email_token,
+        phone_token,
+        cast(birthdate_year as integer) as birth_year,
 
         ---------- delivery
         _delivered_at as delivered_at,

@@ -20,16 +20,16 @@ typed as (
         cast(customer_id as bigint) as customer_id,
 
         ---------- text
-        {{ clean_text('name') }} as name,
-        {{ clean_text('email') }} as email,
-        {{ clean_text('telephone') }} as telephone,
         {{ clean_text('city') }} as city,
         {{ clean_text('country_name') }} as country_name,
         {{ clean_code('gender') }} as gender,
         {{ clean_text('job_title') }} as job_title,
 
-        ---------- dates
-        cast(date_of_birth as date) as date_of_birth,
+        ---------- personal data: what the gate leaves of it
+        name_token,
+        email_token,
+        telephone_token,
+        cast(date_of_birth_year as integer) as birth_year,
 
         ---------- delivery
         _delivered_at as delivered_at,

@@ -21,8 +21,10 @@ typed as (
         cast(store_id as bigint) as store_id,
 
         ---------- text
-        {{ clean_text('name') }} as name,
         {{ clean_text('position') }} as position,
+
+        ---------- personal data: what the gate leaves of it
+        name_token,
 
         ---------- delivery
         _delivered_at as delivered_at,

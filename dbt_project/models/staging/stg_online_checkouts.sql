@@ -27,8 +27,6 @@ typed as (
         {{ clean_text('source_name') }} as source_name,
         {{ clean_code('currency') }} as currency_code,
         {{ clean_text('line_items') }} as line_items,
-        {{ clean_text('email') }} as email,
-        {{ clean_text('phone') }} as phone,
 
         ---------- booleans
         completed_at is not null as is_completed,
@@ -47,6 +45,10 @@ typed as (
         cast(updated_at as timestamp) as updated_at,
         cast(completed_at as timestamp) as completed_at,
         cast(closed_at as timestamp) as closed_at,
+
+        ---------- personal data: what the gate leaves of it
+        email_token,
+        phone_token,
 
         ---------- delivery
         _delivered_at as delivered_at,

@@ -32,8 +32,6 @@ typed as (
         {{ clean_code('currency') }} as currency_code,
         {{ clean_text('line_items') }} as line_items,
         {{ clean_text('discount_codes') }} as discount_codes,
-        {{ clean_text('email') }} as email,
-        {{ clean_text('phone') }} as phone,
 
         ---------- booleans
         coalesce(test, false) as is_test,
@@ -53,6 +51,10 @@ typed as (
         cast(updated_at as timestamp) as updated_at,
         cast(cancelled_at as timestamp) as cancelled_at,
         cast(closed_at as timestamp) as closed_at,
+
+        ---------- personal data: what the gate leaves of it
+        email_token,
+        phone_token,
 
         ---------- delivery
         _delivered_at as delivered_at,

@@ -24,13 +24,15 @@ typed as (
         {{ clean_code('home_country') }} as home_country,
         {{ clean_text('category') }} as category,
         {{ clean_code('currency') }} as currency_code,
-        {{ clean_text('contact_email') }} as contact_email,
 
         ---------- numerics
         cast(lead_time_days as integer) as lead_time_days,
         cast(minimum_order_quantity as integer) as minimum_order_quantity,
         cast(payment_terms_days as integer) as payment_terms_days,
         cast(on_time_rate as decimal(5, 4)) as on_time_rate,
+
+        ---------- personal data: what the gate leaves of it
+        contact_email_token,
 
         ---------- delivery
         _delivered_at as delivered_at,
