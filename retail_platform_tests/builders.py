@@ -10,7 +10,7 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -30,11 +30,15 @@ from retail_platform.lake.inbox import (
 from retail_platform.lake.manifest import FileFacts, FileState, Manifest, read_manifests
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.partitions import Partition
+from retail_platform.protection.keys import DataKeys
+from retail_platform.protection.originals import decrypted
+from retail_platform.protection.values import Protector
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import PartitionLoad
 
 CONTRACTS = load_contracts()
 REGISTRY = load_countries()
+KEYS = DataKeys({1: b"a key that only tests ever use.."})
 DAY = date(2025, 1, 11)
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)
 FIRST_DAY = date(2023, 1, 1)
@@ -140,6 +144,12 @@ def row(feed: str, country: str = "FR", day: date = DAY, **changes: str) -> Row:
     return {name: text.format(**facts) for name, text in _VALID[feed].items()} | changes
 
 
+def unprotected(feed: str) -> FeedContract:
+    """The contract of a feed as if nobody had thought of its personal data."""
+    columns = tuple(replace(c, protect=None) for c in CONTRACTS[feed].columns)
+    return replace(CONTRACTS[feed], columns=columns, schema_version="unprotected")
+
+
 def receipts(count: int, country: str = "FR", day: date = DAY, first: int = 1) -> list[Row]:
     """Valid, distinct transaction rows."""
     code = "UK" if country == "GB" else country
@@ -197,6 +207,7 @@ class Desk:
     warehouse: DuckDBWarehouse | None = None
     contracts: Mapping[str, FeedContract] = field(default_factory=lambda: CONTRACTS)
     registry: CountryRegistry = REGISTRY
+    keys: DataKeys = KEYS
     now: datetime = NOW
     settle: timedelta = timedelta(0)
     clock: datetime = datetime(2025, 1, 12, 6, tzinfo=UTC)
@@ -231,7 +242,8 @@ class Desk:
             arrivals = [a for a in plan.arrivals if a.file.feed == feed]
             if not arrivals:
                 continue
-            report: GateReport = Gate(self.lake, contract, self.registry).take_in(arrivals)
+            gate = Gate(self.lake, contract, self.registry, self.keys)
+            report: GateReport = gate.take_in(arrivals)
             refused += report.rejections
             manifests[feed] = report.manifests
         record_rejections(self.lake, refused)
@@ -282,7 +294,22 @@ class Desk:
         """(row number, original text, reasons) of a file's refused rows."""
         frames = [pl.read_parquet(io.BytesIO(self.lake.get(path))) for path in facts.quarantine]
         frame = pl.concat(frames).filter(pl.col("_file_id") == facts.file_id)
+        if "_line_enc" in frame.columns:
+            feed = facts.quarantine[0].split("/")[1]
+            lines = self.opened(feed, "_line", frame["_line_enc"])
+            frame = frame.with_columns(_line=lines)
         return frame.select("_row_number", "_line", "_reasons").sort("_row_number").rows()
+
+    def opened(self, feed: str, column: str, values: pl.Series) -> pl.Series:
+        """Encrypted values in clear."""
+        return Protector(self.contracts[feed], self.keys).decrypted(values, column)
+
+    def original(self, facts: FileFacts) -> bytes:
+        """A file as it was delivered, from history."""
+        content = self.lake.get(facts.history)
+        if facts.history.endswith(".enc"):
+            return b"".join(decrypted([content], self.keys))
+        return content
 
     def check_identities(self, *, loaded: bool = True) -> None:
         """Every accepted file: rows in = loaded + quarantined + duplicate, and all of it is there.
@@ -304,7 +331,7 @@ class Desk:
                 data = sum(stored["data/"][path].get(key, 0) for path in facts.data)
                 bad = sum(stored["quarantine/"][path].get(key, 0) for path in facts.quarantine)
                 assert (data, bad) == (facts.rows_loaded, facts.rows_quarantined), facts.name
-                original = hashlib.sha256(self.lake.get(facts.history)).hexdigest()
+                original = hashlib.sha256(self.original(facts)).hexdigest()
                 assert original == facts.checksum, facts.history
         if loaded and self.warehouse and self.warehouse.path.exists():
             self._check_ledger(manifests)

@@ -34,7 +34,8 @@ from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.operate.foreground import ForegroundRunner, Outcome
 from retail_platform.operate.instance import open_instance
 from retail_platform.partitions import Partition
-from retail_platform.resources import DbtResource, DuckDBResource, resources_for
+from retail_platform.protection.keys import DataKeys
+from retail_platform.resources import DbtResource, DuckDBResource, keys_resource, resources_for
 from retail_platform.settings import Environment, Settings
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
@@ -46,7 +47,7 @@ FIRST_DAY = date(2025, 1, 1)
 COUNTRIES = ("CN", "FR")
 """One country whose sales need an exchange rate and one whose sales do not."""
 
-_REGISTRY = """countries:
+REGISTRY_OF_TWO = """countries:
   - {code: CN, name: China, currency: CNY, timezone: Asia/Shanghai, aliases: [中国]}
   - {code: FR, name: France, currency: EUR, timezone: Europe/Paris}
 """
@@ -467,7 +468,7 @@ def small_platform(
 ) -> Platform:
     """A platform of two countries, embedded, with dbt parsed once for all that share a work dir."""
     countries = home / "countries.yaml"
-    countries.write_text(_REGISTRY, encoding="utf-8")
+    countries.write_text(REGISTRY_OF_TWO, encoding="utf-8")
     settings = change(
         Settings(
             environment=Environment.LOCAL,
@@ -538,6 +539,9 @@ def rebuilt_from_scratch(
         The warehouse file.
     """
     shutil.rmtree(home, ignore_errors=True)
+    # Other keys would make other tokens and ciphertexts of the same people.
+    settings = platform.settings
+    keys = keys_resource(settings).open(Lake.open(settings.lake_url))
     lake = Lake.open((home / "lake").as_uri())
     warehouse = DuckDBWarehouse(home / "warehouse.duckdb")
     versions: dict[str, list[Delivery]] = defaultdict(list)
@@ -547,7 +551,7 @@ def rebuilt_from_scratch(
         for of_name in versions.values():
             put(lake, of_name.pop(0))
         versions = {name: rest for name, rest in versions.items() if rest}
-        _through_the_gate(lake, platform.contracts, platform.registry)
+        _through_the_gate(lake, platform.contracts, platform.registry, keys)
     warehouse.prepare(platform.contracts.values())
     manifests = defaultdict(list)
     for obj in lake.list(MANIFESTS):
@@ -561,14 +565,14 @@ def rebuilt_from_scratch(
 
 
 def _through_the_gate(
-    lake: Lake, contracts: Mapping[str, FeedContract], registry: CountryRegistry
+    lake: Lake, contracts: Mapping[str, FeedContract], registry: CountryRegistry, keys: DataKeys
 ) -> None:
     plan = plan_arrivals(
         lake.list(INBOX), contracts, registry, first_day=FIRST_DAY, now=datetime.now(UTC)
     )
     for feed, contract in contracts.items():
         arrivals = [a for a in plan.arrivals if a.file.feed == feed]
-        report = Gate(lake, contract, registry).take_in(arrivals)
+        report = Gate(lake, contract, registry, keys).take_in(arrivals)
         assert not report.rejections, report.rejections
 
 

@@ -44,6 +44,17 @@ def column(doc: Document, name: str) -> Document:
     return found
 
 
+def unclassified(feed: str) -> Document:
+    """A contract whose columns nobody has thought of as personal data."""
+    doc = document(feed)
+    for found in doc["schema"][0]["properties"]:
+        if found.pop("classification", None) == "pii":
+            for custom in found.get("customProperties", []):
+                kept = custom["value"].items()
+                custom["value"] = {k: v for k, v in kept if k not in ("protect", "generalise")}
+    return doc
+
+
 def write(folder: Path, doc: Document, name: str = "x") -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.odcs.yaml"
@@ -221,6 +232,12 @@ class TestContractsOfOnesOwn:
         assert lines[2] == f"{tmp_path / 'none'} is not a folder (RETAIL_CONTRACTS_PATH)"
 
 
+def protected(doc: Document, name: str, classification: str = "pii", **ingest: str) -> None:
+    """Classify a column and say how it is kept."""
+    properties = [{"property": "ingestion", "value": ingest}]
+    column(doc, name).update(classification=classification, customProperties=properties)
+
+
 WRONG: dict[str, tuple[Callable[[Document], object], str]] = {
     "no_table": (lambda d: d.pop("schema"), "schema has 0 tables; expected one"),
     "two_tables": (lambda d: d["schema"].append(d["schema"][0]), "schema has 2 tables"),
@@ -320,6 +337,38 @@ WRONG: dict[str, tuple[Callable[[Document], object], str]] = {
     "variant_of_strangers": (
         lambda d: ingestion(d).update(variants=[["sku", "colour"]]),
         "variants names 'colour', which is no column",
+    ),
+    "unknown_classification": (
+        lambda d: column(d, "sku").update(classification="confidential"),
+        "sku: classification 'confidential'; expected one of public, internal, pii",
+    ),
+    "protection_of_nothing": (
+        lambda d: protected(d, "sku", "internal", protect="token"),
+        "sku: protect and generalise are for columns classified pii",
+    ),
+    "year_of_a_text": (
+        lambda d: protected(d, "sku", generalise="year"),
+        "sku: generalise year works on dates and timestamps only",
+    ),
+    "phone_that_is_a_number": (
+        lambda d: protected(d, "quantity", normalise="phone"),
+        "quantity: normalise phone works on varchar only",
+    ),
+    "key_without_a_token": (
+        lambda d: protected(d, "line", protect="encrypt"),
+        "line: a primary key needs a token; protect is encrypt",
+    ),
+    "business_date_that_is_not_kept": (
+        lambda d: protected(d, "sold_at"),
+        "business_date names 'sold_at', which is pii and not kept in clear",
+    ),
+    "new_columns_beside_personal_data": (
+        lambda d: (protected(d, "sku"), ingestion(d).update(drift="evolve")),
+        "drift evolve is not for feeds with personal data",
+    ),
+    "name_of_a_token": (
+        lambda d: (protected(d, "sku"), column(d, "color").update(name="sku_token")),
+        "column 'sku_token' is there twice",
     ),
     "wide_delimiter": (
         lambda d: ingestion(d).update(delimiters=["||"]),

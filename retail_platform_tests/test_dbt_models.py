@@ -297,13 +297,16 @@ def deliver_two_countries_around_a_weekend(warehouse: Warehouse) -> None:
     )
     deliver("stores", "FR", FRI, [{"store_id": 21, "store_name": "Paris"}, {"store_id": 22}])
     deliver("stores", "FR", SUN, [{"store_id": 21, "store_name": "Paris Nord"}])
-    deliver("customers", "FR", FRI, [{"customer_id": 1, "name": "N", "gender": "F"}])
+    deliver("customers", "FR", FRI, [{"customer_id": 1, "name_token": "N", "gender": "F"}])
     deliver("products", "ALL", FRI, [{"product_id": 1, "production_cost": Decimal("4.20")}])
     deliver(
         "discounts", "ALL", FRI, [{"starts_on": FRI, "ends_on": SUN, "discount": Decimal("0.4")}]
     )
     deliver(
-        "employees", "FR", FRI, [{"employee_id": 1, "store_id": 21, "name": "N", "position": "P"}]
+        "employees",
+        "FR",
+        FRI,
+        [{"employee_id": 1, "store_id": 21, "name_token": "N", "position": "P"}],
     )
 
 
@@ -324,14 +327,17 @@ def test_every_model_says_how_it_is_sliced_and_described(manifest: Manifest) -> 
         assert node.config.contract.enforced, node.name
 
 
-def test_personal_data_stays_in_staging(manifest: Manifest) -> None:
-    private = {
-        *("name", "first_name", "last_name", "email", "telephone", "phone", "date_of_birth"),
+def test_personal_data_is_nowhere_and_its_tokens_stay_in_staging(manifest: Manifest) -> None:
+    private = (
+        *("first_name", "last_name", "email", "telephone", "phone", "date_of_birth"),
         *("birthdate", "mailing_street", "mailing_postal_code", "contact_email"),
-    }
+    )
+    tokens = {f"{name}_token" for name in ("name", *private)}
     for node in manifest.nodes.values():
-        if node.resource_type == "model" and node.schema != "staging":
-            assert not private & set(node.columns), node.name
+        if node.resource_type == "model":
+            assert not {*private, *(f"{name}_enc" for name in private)} & set(node.columns)
+            if node.schema != "staging":
+                assert not tokens & set(node.columns), node.name
 
 
 # --------------------------------------------------------------------------------- hand-made days
@@ -489,13 +495,13 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
         "stores": [{"store_id": n, "city": label, "latitude": float(n)} for n in some(3)],
         "partner_stores": [{"store_token": f"s{n}", "store_name": label} for n in some(2)],
         "employees": [{"employee_id": n, "position": label} for n in some(3)],
-        "customers": [{"customer_id": n, "city": label, "email": str(day)} for n in some(3)],
+        "customers": [{"customer_id": n, "city": label, "email_token": str(day)} for n in some(3)],
         "products": [{"product_id": n, "category": label} for n in some(3)],
         "discounts": [
             {"starts_on": FIRST, "ends_on": FIRST, "category": rng.choice((None, "c")),
              "discount": Decimal("0.1"), "description": label} for _ in some(2)
         ],
-        "online_refunds": [{"refund_id": n, "note": label, "created_at_local": moment()}
+        "online_refunds": [{"refund_id": n, "note_enc": label, "created_at_local": moment()}
                            for n in some(3)],
         "crm_contacts": [{"contact_id": f"c{n}", "lead_source": label,
                           "last_modified_at": moment()} for n in some(3)],

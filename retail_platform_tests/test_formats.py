@@ -565,7 +565,7 @@ class TestQuarantine:
         orders.take_in()
         contract = orders.contracts[feed]
         file = QuarantinedFile(feed, Partition.parse(KEY), orders.facts(feed, KEY), True)
-        assert quarantined_rows(orders.lake, file)["row"].to_list() == [2]
+        assert quarantined_rows(orders.lake, contract, file)["row"].to_list() == [2]
         assert export(orders.lake, contract, file, tmp_path / "bad.ndjson") == 1
         (line,) = (tmp_path / "bad.ndjson").read_text().splitlines()
         good = json.dumps({**json.loads(line), "amount": 7})

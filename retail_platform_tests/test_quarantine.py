@@ -92,7 +92,9 @@ class TestRequeue:
         (file,) = in_quarantine(installed)
         assert (file.facts.name, str(file.partition)) == (FILE, "FR|2025-01-05")
         assert file.judged_by_current_contract
-        ((row, reasons, line),) = quarantined_rows(installed.lake, file).rows()
+        ((row, reasons, line),) = quarantined_rows(
+            installed.lake, installed.platform.contracts["transactions"], file
+        ).rows()
         assert row == 2
         assert reasons == ["quantity:too_small"]
         assert line.startswith("INV-FR-021-00050002,")

@@ -13,11 +13,11 @@ import pytest
 from retail_platform.contract import Drift
 from retail_platform.lake.schemas import read_schemas
 from retail_platform.operate.schemas import difference, schema_of, seen_schemas
-from retail_platform_tests.builders import CONTRACTS, Desk, csv_text, row
+from retail_platform_tests.builders import CONTRACTS, Desk, csv_text, row, unprotected
 from retail_platform_tests.test_cli import Said, retail
 from retail_platform_tests.test_drift import desk_with, drifting, people, widened
 
-CUSTOMERS = CONTRACTS["customers"]
+CUSTOMERS = unprotected("customers")
 COLUMNS = list(CUSTOMERS.column_by_name)
 
 
@@ -119,7 +119,7 @@ def test_the_same_column_under_two_modes_is_the_same(tmp_path: Path) -> None:
     desk = desk_with(tmp_path)
     desk.deliver("customers_FR_20250111.csv", widened(people({}), myPoints=["1"]))
     desk.take_in(load=False)
-    desk.contracts = {**CONTRACTS, "customers": drifting(Drift.EVOLVE)}
+    desk.contracts = {**desk.contracts, "customers": drifting(Drift.EVOLVE)}
     desk.deliver("customers_FR_20250112.csv", widened(people({}), myPoints=["1"]))
     desk.take_in(load=False)
     one, other = (s.schema for s in seen_schemas(desk.lake, CUSTOMERS))
