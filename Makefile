@@ -33,7 +33,7 @@ demo: setup ## The same headless and one-shot: files in, marts out, totals compa
 
 .PHONY: test
 test: setup ## Run the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: format
 format: setup ## Format the code
@@ -56,7 +56,9 @@ validate: setup ## dbt parse and Dagster definitions, as every process loads the
 	@RETAIL_HOME=$$(mktemp -d) $(BIN)/retail validate
 
 .PHONY: check
-check: lint types validate test ## Everything CI runs
+check: setup ## Everything CI runs
+	@$(MAKE) --jobs=2 --output-sync=target lint types validate
+	@$(MAKE) test
 
 .PHONY: bench
 bench: setup ## Measure against a plain script and dlt + dbt (takes long)

@@ -15,6 +15,16 @@ from retail_platform.settings import Environment, Settings
 from retail_platform_tests.builders import Desk, local_desk
 from retail_platform_tests.webhook import Webhook
 
+_LONGEST = ("test_ui", "test_crash_safety", "test_convergence", "test_benchmarks_smoke")
+"""Modules that take minutes. They wait for processes and disks as much as they compute, which is
+why the suite runs in one process more than there are cores."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules begin, so that no process is left with one of them at the end."""
+    rank = {name: n for n, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def dbt_work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -57,13 +57,15 @@ NEW = [
 
 
 _SLOW_IMPORTS = [
+    "retail_platform_tests.histories",
     "retail_platform.event_log",
     "open_data_contract_standard.model",
     "dagster_dbt",
     "dbt.cli.main",
     "dbt.adapters.duckdb",
 ]
-"""Done once, in the process that is forked. Not polars: a fork does not take its threads along."""
+"""Done once, in the process that is forked. polars may be imported there, not used: its threads do
+not go along."""
 
 
 def run_until_idle(
