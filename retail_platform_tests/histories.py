@@ -60,6 +60,7 @@ _IDENTITY = {
     "products": "product_id || ' ' || category",
     "fx_rates": "rate_date || ' ' || currency || ' ' || cast(rate as decimal(9, 2))",
     "pos_events": "event_id || ' x' || quantity || ' at ' || strftime(produced_at, '%M')",
+    "online_orders": "order_id || ' ' || total_price || ' at ' || strftime(updated_at, '%M')",
     "stock_cdc": "coalesce(op, 'L') || stock_id || ' @' || lsn || ' = ' || on_hand",
 }
 """What tells two rows of a feed apart, as SQL over its RAW table."""
@@ -229,6 +230,38 @@ def till_events(
     when = f"{day(batch):%Y/%m/%d}"
     name = f"pos_events/{country}/{when}/06/events-{day(batch):%Y%m%d}{part}"
     content = "".join(lines).encode()
+    return Delivery(name, content, minute, tuple((country, identity) for identity in good))
+
+
+def order_pages(
+    country: str,
+    batch: int,
+    versions: Sequence[tuple[int, int, int, int]],
+    minute: float,
+    part: str = "",
+) -> Delivery:
+    """Pages of a web shop's order list, two orders on each, as an API answers them.
+
+    Args:
+        versions: (business day, number of the order on that day, minute in which the shop changed
+            it, total).
+    """
+    orders, good = [], {}
+    for placed, number, changed, total in versions:
+        order = {
+            "id": placed * 1000 + number,
+            "created_at": f"{day(placed)}T12:00:00+00:00",
+            "updated_at": f"2025-01-20T10:{changed:02d}:00+00:00",
+            "currency": {"CN": "CNY", "FR": "EUR"}[country],
+            "subtotal_price": f"{total}.00",
+            "total_price": f"{total}.00",
+            "email": f"buyer{number}@example.com",
+        }
+        orders.append(order)
+        good[f"{order['id']} {total}.00 at {changed:02d}"] = None
+    pages = [{"orders": orders[n : n + 2]} for n in range(0, len(orders), 2)] or [{"orders": []}]
+    content = "\n".join(map(json.dumps, pages)).encode()
+    name = f"online_orders_{country}_{day(batch):%Y%m%d}{part}.json"
     return Delivery(name, content, minute, tuple((country, identity) for identity in good))
 
 

@@ -31,6 +31,7 @@ from retail_platform_tests.histories import (
     differences,
     expected_raw,
     members,
+    order_pages,
     partner_receipts,
     rates,
     rebuilt_from_scratch,
@@ -44,7 +45,7 @@ from retail_platform_tests.histories import (
 Play = Callable[..., None]
 FEW = 2
 HISTORIES = int(os.environ.get("RETAIL_TEST_HISTORIES", FEW))
-KINDS = ["partner", "shops", "members", "articles", "broken", "again", "events", "stock"]
+KINDS = ["partner", "shops", "members", "articles", "broken", "again", "events", "stock", "orders"]
 DAYS = 12
 CARRIED = 6
 """Days that a rate is carried: so far beyond the last delivery there is something to build."""
@@ -137,11 +138,16 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     # A till repeats an event into the files of later days; what it said last came first.
     till_events("FR", 2, [(2, 1, 5, 1), (2, 2, 1, 1)], 13, "-a"),
     till_events("FR", 10, [(2, 2, 2, 2)], 13, "-b"),
+    # An order's newest version comes before an older one, and in a smaller correction not at all.
+    order_pages("FR", 6, [(5, 1, 9, 30), (5, 2, 1, 20), (5, 3, 1, 10)], 13),
+    order_pages("CN", 6, [(6, 1, 1, 5)], 13),
     # Changes of the 3rd before the full load of the 1st.
     stock_changes("CN", 3, [("D", 1, 30, 5), ("U", 2, 31, 7)], 13),
     Visit("before models"),
     Visit(),
     till_events("FR", 3, [(2, 1, 4, 9), (3, 1, 1, 1)], 20, "-a"),
+    order_pages("FR", 7, [(5, 1, 4, 99), (5, 2, 3, 25)], 20),
+    order_pages("FR", 6, [(5, 2, 1, 20), (5, 3, 2, 0)], 20),
     stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 20),
     stock_changes("CN", 2, [("U", 1, 20, 5), ("U", 1, 30, 6)], 20),
     members("FR", 2, {1: "Lyon"}, 20),
@@ -223,6 +229,9 @@ def random_history(seed: int) -> list[Step]:
                 if not told:
                     continue
                 step = till_events(country, batch, told, minute, f"-{number}")
+            case "orders":
+                changed = [(sold, n, chance.randint(0, 9), total) for sold, n, total in lines()]
+                step = order_pages(country, batch, changed, minute, chance.choice(["", "_2"]))
             case "stock":
                 ops = "L" if chance.random() < 0.3 else "IUUD"
                 log = {

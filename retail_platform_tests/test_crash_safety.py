@@ -32,11 +32,14 @@ from retail_platform_tests.histories import (
     expected_raw,
     faults,
     members,
+    order_pages,
     put,
     rates,
     rebuilt_from_scratch,
     sales,
     small_platform,
+    stock_changes,
+    till_events,
     unpublished,
 )
 
@@ -44,6 +47,8 @@ KNOWN = [
     *(sales(c, n, [(n, 1, 1), (n, 2, 2)], n) for c in COUNTRIES for n in (1, 2)),
     *(rates(n, 7, n) for n in (1, 2)),
     members("FR", 2, {1: "Lyon", 2: "Nice"}, 2),
+    order_pages("FR", 2, [(2, 1, 1, 10), (2, 2, 1, 20)], 2),
+    stock_changes("CN", 2, [("U", 1, 20, 5)], 2),
     articles(4, {1: "Feminine", 2: "Masculine"}, 4),
 ]
 NEW = [
@@ -52,8 +57,10 @@ NEW = [
     sales("CN", 3, [(3, 1, 1), (3, 1, 1)], 12),  # a row twice
     rates(2, 8, 13),
     articles(3, {1: "Children"}, 15),  # older than what is known
+    till_events("FR", 3, [(3, 1, 5, 1), (3, 1, 6, 2)], 16, "-a"),
+    order_pages("FR", 2, [(2, 1, 5, 11)], 17),  # a correction that takes an order away
+    stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 18),  # a full load, late
 ]
-"""Of the feeds with countries only sales: a run over countries dies while it takes them in."""
 
 
 _SLOW_IMPORTS = [
