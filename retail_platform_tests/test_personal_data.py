@@ -255,6 +255,8 @@ def test_nothing_leaks_from_a_real_run(
     assert not any(found_in(done.stdout + done.stderr) for done in said)
     assert leaks(installed.home) == set()
     assert list((installed.home / "dagster").rglob("*.db")), "there was something to search"
+    told = (installed.home / "alerts" / "alerts.log").read_text(encoding="utf-8")
+    assert all(name in told for name in REFUSED), "alerts were searched, too"
 
 
 @pytest.mark.usefixtures("first_run")
