@@ -33,6 +33,7 @@ from retail_platform.gate.json_text import MAX_DEPTH
 from retail_platform.operate.quarantine import QuarantinedFile, export, quarantined_rows, requeue
 from retail_platform.partitions import Partition
 from retail_platform_tests.builders import Desk, local_desk
+from retail_platform_tests.damage import damaged
 from retail_platform_tests.memory import Growth
 from retail_platform_tests.test_contracts import write
 from retail_platform_tests.test_lake_on_s3 import s3_desk
@@ -667,22 +668,7 @@ def broken_files(chance: random.Random) -> bytes:
     pack = chance.choice(list(PACKERS.values()))[2]
     early = chance.random() < 0.5
     content = content if early else pack(content)
-    for _ in range(chance.choice([0, 1, 1, 1, 3, 10])):
-        at = chance.randint(0, len(content))
-        bit = chance.choice(
-            [b"{", b"}", b"[", b"]", b'"', b"\\", b",", b"\n", b"\0", b"\xff", b"NaN"]
-        )
-        match chance.choice(["insert", "delete", "cut", "repeat", "replace"]):
-            case "insert":
-                content = content[:at] + bit + content[at:]
-            case "replace":
-                content = content[:at] + bit + content[at + len(bit) :]
-            case "delete":
-                content = content[:at] + content[at + chance.randint(1, 20) :]
-            case "cut" if chance.random() < 0.3:
-                content = content[:at]
-            case _:
-                content = content[:at] + content[max(0, at - 50) : at] * 2 + content[at:]
+    content = damaged(content, chance)
     return pack(content) if early else content
 
 
