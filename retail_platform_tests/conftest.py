@@ -13,6 +13,7 @@ import pytest
 
 from retail_platform.settings import Environment, Settings
 from retail_platform_tests.builders import Desk, local_desk
+from retail_platform_tests.mailbox import Mailbox
 from retail_platform_tests.webhook import Webhook
 
 _LONGEST = ("test_ui", "test_crash_safety", "test_convergence", "test_benchmarks_smoke")
@@ -61,6 +62,14 @@ def webhook() -> Iterator[Webhook]:
     hook = Webhook()
     yield hook
     hook.stop()
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """A mail server that takes mails, or refuses them."""
+    box = Mailbox()
+    yield box
+    box.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,10 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from retail_platform.alerts import alert as told
 from retail_platform.alerts.alert import Alert, FailedRun, Kind, Severity, Subject
@@ -24,6 +22,7 @@ from retail_platform.alerts.outbox import LONGEST_WAIT, NotDelivered, Notice, Ou
 from retail_platform.alerts.routes import LOG, Routes, load_routes
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.inbox import Rejection
+from retail_platform_tests.mailbox import Mailbox
 from retail_platform_tests.webhook import Webhook
 
 NOW = datetime(2026, 3, 12, 12, tzinfo=UTC)
@@ -398,30 +397,22 @@ class TestRealChannels:
         with pytest.raises(NotDelivered, match="JSON did not take the message"):
             list(sender(known, tmp_path / "log")("a", [Notice(trouble())]))
 
-    def test_a_mailbox(self, tmp_path: Path) -> None:
-        class Mailbox:
-            def __init__(self) -> None:
-                self.got: list[Any] = []
-
-            async def handle_DATA(  # noqa: N802 - the server's name for it
-                self, server: Any, session: Any, envelope: Any
-            ) -> str:
-                self.got.append((envelope.rcpt_tos, message_from_bytes(envelope.content)))
-                return "250 OK"
-
-        box = Mailbox()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server = Controller(box, hostname="127.0.0.1", port=port)
-        server.start()
-        try:
-            address = f"mailto://127.0.0.1:{port}?from=retail@example.com&to=ops@example.com"
-            known = routes(tmp_path, f"channels: {{ops: '{address}&mode=insecure'}}")
-            list(sender(known, tmp_path / "log")("ops", [Notice(trouble())]))
-        finally:
-            server.stop()
-        ((to, mail),) = box.got
+    def test_a_mailbox_that_was_full(
+        self, tmp_path: Path, mailbox: Mailbox, outbox: Outbox
+    ) -> None:
+        known = routes(
+            tmp_path, f"channels: {{ops: '{mailbox.address}'}}\nroutes: [{{to: [ops]}}]"
+        )
+        send = sender(known, tmp_path / "alerts.log")
+        outbox.record({Kind.FAILED_CHECK: [trouble(1)]}, known.channels_of, NOW)
+        mailbox.full = True
+        assert outbox.deliver(send, NOW) == 1, "the log"
+        (waiting,) = outbox.waiting()
+        assert waiting.channel == "ops"
+        assert "did not take the message" in waiting.error
+        mailbox.full = False
+        assert outbox.deliver(send, NOW + timedelta(minutes=1)) == 1
+        ((to, mail),) = mailbox.got
         assert to == ["ops@example.com"]
         assert mail["Subject"] == "[error] Trouble 1."
         body = mail.get_payload(decode=True).decode()

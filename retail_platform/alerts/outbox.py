@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from retail_platform.alerts.alert import Alert, Kind, Severity
-from retail_platform.errors import Transient
+from retail_platform.errors import ConfigurationError, Transient
 
 FIRST_WAIT = timedelta(seconds=15)
 LONGEST_WAIT = timedelta(hours=1)
@@ -107,6 +107,19 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._opened() as connection:
+                yield connection
+        except sqlite3.OperationalError:
+            raise  # locked for a moment, or the disk is full
+        except sqlite3.DatabaseError as exc:
+            raise ConfigurationError(
+                f"{self.path} is no outbox of alerts ({exc}). Move it away: what is still wrong is "
+                "found and told again."
+            ) from exc
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         if not self._ready:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=30, isolation_level=None)) as connection:
@@ -212,6 +225,17 @@ class Outbox:
                 return sum(self._deliver_to(c, found, send, now) for c, found in due.items())
         except Timeout:
             return 0
+
+    def drop(self, channel: str) -> int:
+        """Forget what waits for a channel, e.g. one that is gone for good.
+
+        Returns:
+            How many messages nobody will be told.
+        """
+        with self._transaction() as connection:
+            return connection.execute(
+                "delete from messages where channel = ? and told_at is null", [channel]
+            ).rowcount
 
     def _due(self, now: datetime, *, even_waiting: bool) -> dict[str, dict[int, Notice]]:
         """Channel -> its messages by number; channels whose oldest has to wait are left out."""

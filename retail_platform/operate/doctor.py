@@ -6,7 +6,6 @@ Each finding says what was seen and what to do about it. Repairs nothing.
 import os
 import shutil
 import socket
-import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -69,11 +68,21 @@ def examine(port: int) -> list[Finding]:
     for subject, look in looks:
         try:
             findings.append(Finding(subject, True, look()))
-        except (RetailError, OSError, sqlite3.Error, duckdb.Error) as exc:
-            findings.append(Finding(subject, False, str(exc)))
+        except Exception as exc:  # whatever is wrong is a finding, not the end
+            findings.append(Finding(subject, False, _said(exc)))
     if (settings.dagster_home / "dagster.yaml").is_file():
-        findings += _automation(settings, datetime.now(UTC))
+        try:
+            findings += _automation(settings, datetime.now(UTC))
+        except Exception as exc:
+            findings.append(Finding("daemons", False, _said(exc)))
     return findings
+
+
+def _said(error: Exception) -> str:
+    """What an error says; those of libraries do not always say what they are."""
+    text = str(error).strip()
+    ours = isinstance(error, (RetailError, OSError))
+    return text if ours and text else f"{type(error).__name__}: {text}"
 
 
 def _settings(settings: Settings) -> str:
