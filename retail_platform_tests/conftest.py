@@ -1,5 +1,6 @@
 """Fixtures that several test modules share; keep it small."""
 
+import logging
 import os
 import socket
 import subprocess
@@ -77,6 +78,8 @@ def s3_endpoint() -> Iterator[str]:
     """Address of an S3 server (moto) that speaks HTTP on this machine."""
     from moto.server import ThreadedMotoServer  # seconds to import, and few tests need it
 
+    # A line for each request would be kept until the test ends.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -400,9 +400,7 @@ class TestRealChannels:
     def test_a_mailbox_that_was_full(
         self, tmp_path: Path, mailbox: Mailbox, outbox: Outbox
     ) -> None:
-        known = routes(
-            tmp_path, f"channels: {{ops: '{mailbox.address}'}}\nroutes: [{{to: [ops]}}]"
-        )
+        known = routes(tmp_path, f"channels: {{ops: '{mailbox.address}'}}\nroutes: [{{to: [ops]}}]")
         send = sender(known, tmp_path / "alerts.log")
         outbox.record({Kind.FAILED_CHECK: [trouble(1)]}, known.channels_of, NOW)
         mailbox.full = True

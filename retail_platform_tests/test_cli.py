@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,8 +27,11 @@ import typer
 
 from retail_platform.assets.models import ModelRun
 from retail_platform.cli.app import app, main
+from retail_platform.errors import WarehouseBusy
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.instance import open_instance
+from retail_platform.resilience.breaker import Breakers
+from retail_platform.resilience.failures import WAREHOUSE
 from retail_platform.settings import Settings
 from retail_platform_tests.histories import Delivery, fail, put, sales
 
@@ -388,6 +392,18 @@ class TestStatus:
         lake().delete_many([name])
         assert said.code == 0
         assert said.json["waiting_files"] == 1
+
+    def test_circuits_that_are_open(self, first_run: Said, home: Path) -> None:
+        breakers = Breakers(home / "breakers", failures=1)
+        with pytest.raises(WarehouseBusy), breakers.guard(WAREHOUSE):
+            raise WarehouseBusy("held")
+        text, as_json = retail("status"), retail("status", "--json")
+        shutil.rmtree(home / "breakers")
+        assert text.code == as_json.code == 0, "it says nothing about files"
+        words = "The warehouse failed 1 times in a row (WarehouseBusy); it is tried again after"
+        assert words in text.out
+        (circuit,) = as_json.json["circuits"]
+        assert (circuit["name"], circuit["state"]) == ("warehouse", "open")
 
 
 class TestDoctor:

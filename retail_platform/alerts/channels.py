@@ -99,7 +99,10 @@ def sender(routes: Routes, log: Path) -> Send:
             yield notices
             return
         if channel not in routes.channels:
-            raise NotDelivered("The routing file has no such channel any more.")
+            raise NotDelivered(
+                "The routing file has no such channel any more; give it back, or "
+                f"`retail alerts drop {channel}`."
+            )
         service = _service(routes, channel)
         for message in messages_of(notices):
             _notify(service, message)

@@ -1,4 +1,4 @@
-"""Commands about alerts: what is open, whether channels work, telling what waits."""
+"""Commands about alerts: what is open, whether channels work, what waits is told or dropped."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from retail_platform.alerts.outbox import NotDelivered, Notice
 from retail_platform.alerts.router import LOG_FILE, AlertRouter
 from retail_platform.alerts.routes import LOG, load_routes
 from retail_platform.cli.output import fact, print_json, table
+from retail_platform.errors import ConfigurationError
 from retail_platform.settings import Settings
 
 
@@ -102,6 +103,18 @@ def flush_alerts(settings: Settings) -> bool:
     for w in left:
         fact((w.channel, "red"), f": {w.error}")
     return not left
+
+
+def drop_messages(settings: Settings, channel: str) -> None:
+    """Forget what waits for a channel."""
+    outbox = AlertRouter(settings.alerts_path, settings.alerts_file).outbox
+    dropped = outbox.drop(channel)
+    if not dropped:
+        waiting = ", ".join(w.channel for w in outbox.waiting()) or "none"
+        raise ConfigurationError(
+            f"Nothing waits for {channel!r}; channels with messages that wait: {waiting}."
+        )
+    fact(f"{dropped} messages for {channel} dropped; the log has them")
 
 
 def _minute(moment: datetime) -> str:

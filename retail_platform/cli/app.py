@@ -482,6 +482,16 @@ def alerts_flush() -> None:
     raise typer.Exit(0 if flush_alerts(Settings.from_env()) else 1)
 
 
+@alerts_app.command("drop")
+def alerts_drop(
+    channel: Annotated[str, typer.Argument(help="Name of the channel.")],
+) -> None:
+    """Forget what waits for a channel that is gone for good; the log has it."""
+    from retail_platform.cli.alerting import drop_messages  # noqa: PLC0415
+
+    drop_messages(Settings.from_env(), channel)
+
+
 def _day(text: str) -> date:
     try:
         return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
