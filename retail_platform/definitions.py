@@ -98,7 +98,8 @@ def build_platform(
         )
     locks = settings.home / "locks"
     assets += [
-        build_pull_assets(s, contracts[s.feed], registry, partitioning, locks) for s in sources
+        build_pull_assets(s, contracts[s.feed], registry, partitioning, locks, breakers)
+        for s in sources
     ]
     desk = ArrivalDesk(
         contracts=contracts,
@@ -145,7 +146,7 @@ def _definitions(
         )
         schedules.append(build_completeness_schedule(asking))
     pulls = jobs_of(sources)
-    schedules += [build_pull_schedule(source, pulls[source.name]) for source in sources]
+    schedules += [build_pull_schedule(source, pulls[source.name], breakers) for source in sources]
     return dg.Definitions(
         assets=[*external_specs(contracts, partitioning, sources), *assets],
         asset_checks=[completeness] if completeness else [],

@@ -45,7 +45,15 @@ class FileRejected(Terminal):
 
 
 class SourceUnavailable(Transient):
-    """A pulled source does not answer, or not now."""
+    """A pulled source does not answer, or not now.
+
+    Attributes:
+        source: its name; empty when it was not asked at all.
+    """
+
+    def __init__(self, message: str, source: str = "") -> None:
+        super().__init__(message)
+        self.source = source
 
 
 class SourceRefused(Terminal):

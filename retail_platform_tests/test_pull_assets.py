@@ -1,5 +1,6 @@
 """Pulled sources in Dagster and on the command line, from schedule to the final table."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from retail_platform.definitions import Platform, build_platform
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.pulling import pull_now, source_named
+from retail_platform.resilience.breaker import FAILURES, Breakers
+from retail_platform.resilience.failures import pulled_source
 from retail_platform.settings import Settings
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform_tests.services import Service, Trouble, serving
@@ -127,6 +130,70 @@ def test_what_is_not_available_is_tried_again(
     written = everything_written(instance)
     assert "answered 404" in written
     assert SECRET not in written
+
+
+def test_a_source_that_keeps_not_answering_is_left_alone_for_a_while(
+    pulling: Settings,
+    service: Service,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seven countries would wait for it one after the other, and the next run again."""
+    assert pulling.sources_file
+    (source,) = yaml.safe_load(pulling.sources_file.read_text())["sources"]
+    shops = {**source, "name": "shops", "feed": "transactions", "path": "{country}", "attempts": 1}
+    pulling.sources_file.write_text(yaml.safe_dump({"sources": [source, shops]}))
+    platform = build_platform(pulling)
+    breakers = Breakers(pulling.breakers_path)
+    monkeypatch.setattr("retail_platform.assets.pulled._SECONDS_BETWEEN_TRIES", 0)
+    refused = f"The source shops failed {FAILURES} times in a row (SourceUnavailable)"
+
+    def pull() -> Any:
+        return pull_now(platform, instance, source_named(platform, "shops"), ())
+
+    service.trouble = [Trouble(status=503)] * 99
+    error = pull().error
+    assert len(service.asked) == FAILURES, "the others were not asked for"
+    assert error.count("answered 503") == FAILURES
+    assert error.count(refused) == len(platform.registry.codes) - FAILURES
+    result = platform.definitions.resolve_job_def("pull_shops").execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+    assert not result.success
+    assert not any(e.event_type is dg.DagsterEventType.STEP_UP_FOR_RETRY for e in result.all_events)
+    tick = platform.definitions.resolve_schedule_def("pull_shops_schedule").evaluate_tick(
+        dg.build_schedule_context(instance)
+    )
+    assert refused in (tick.skip_message or "")
+    assert len(service.asked) == FAILURES
+    (state,) = breakers.states()
+    assert (state.name, state.open) == ("source shops", True)
+    assert breakers.refusal([pulled_source("rates")]) is None
+
+    a_minute_passes(pulling)
+    assert breakers.refusal([pulled_source("shops")]) is None
+    assert (
+        pull().error.count(refused[: refused.index("failed")]) == len(platform.registry.codes) - 1
+    )
+    assert len(service.asked) == FAILURES + 1, "one call is let through and decides for all"
+
+    a_minute_passes(pulling)
+    service.trouble = []
+    assert pull().error == ""
+    assert len(service.asked) == FAILURES + 1 + len(platform.registry.codes)
+    (state,) = breakers.states()
+    assert (state.open, state.failures) == (False, 0)
+    service.trouble = [Trouble(status=404)] * 99
+    assert "answered 404" in pull().error
+    assert not breakers.states()[0].open, "what it refuses for good it answers"
+
+
+def a_minute_passes(settings: Settings) -> None:
+    """For circuits that are open: they opened a minute earlier than they did."""
+    for file in settings.breakers_path.glob("*.json"):
+        state = json.loads(file.read_text())
+        earlier = datetime.fromisoformat(state["opened_at"]) - timedelta(minutes=1)
+        file.write_text(json.dumps({**state, "opened_at": earlier.isoformat()}))
 
 
 def test_not_twice_at_once(

@@ -7,7 +7,7 @@ for partitions asks again for what changed on those days.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,18 @@ from retail_platform.assets.slices import slices_for
 from retail_platform.assets.specs import source_key
 from retail_platform.contract import FeedContract
 from retail_platform.countries import CountryRegistry
-from retail_platform.errors import ConfigurationError, SourceUnavailable, Terminal, Transient
+from retail_platform.errors import (
+    ConfigurationError,
+    DependencyDown,
+    SourceUnavailable,
+    Terminal,
+    Transient,
+)
 from retail_platform.partitions import Partitioning
 from retail_platform.pull.puller import Delivered, Puller, Report
 from retail_platform.pull.sources import Source
+from retail_platform.resilience.breaker import Breakers
+from retail_platform.resilience.failures import pulled_source
 from retail_platform.resources import LakeResource
 from retail_platform.settings import secret
 
@@ -55,6 +63,7 @@ def build_pull_assets(
     registry: CountryRegistry,
     partitioning: Partitioning,
     locks: Path,
+    breakers: Breakers,
 ) -> dg.AssetsDefinition:
     """The asset of one source.
 
@@ -62,8 +71,10 @@ def build_pull_assets(
         contract: of the feed the source fills.
         locks: folder of the lock that keeps two pulls of one source apart, since Dagster's pool
             does not know of runs on the command line.
+        breakers: a source that keeps not answering is left alone for a while, for all countries.
     """
     key = source_key(source.name)
+    circuit = pulled_source(source.name)
 
     @dg.multi_asset(
         name=pull_op(source),
@@ -106,7 +117,7 @@ def build_pull_assets(
                 )
             )
         with _alone(locks / f"{pull_op(source)}.lock", source.name):
-            failures = _pull_each(context, key, work)
+            failures = _pull_each(context, key, work, partial(breakers.guard, circuit))
         _fail(failures, config.tries)
         yield from ()  # no output: partitions that got files are recorded, the others are not
 
@@ -114,13 +125,17 @@ def build_pull_assets(
 
 
 def _pull_each(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, work: Mapping[str, Callable[[], Report]]
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    work: Mapping[str, Callable[[], Report]],
+    guard: Callable[[], AbstractContextManager[None]],
 ) -> dict[str, Exception]:
     """One country's trouble is put off until the others are done."""
     failures: dict[str, Exception] = {}
     for country, pull in work.items():
         try:
-            report = pull()
+            with guard():
+                report = pull()
         except (Terminal, Transient) as error:
             context.log.error(f"{country}: {error}")
             failures[country] = error
@@ -184,7 +199,12 @@ def _fail(failures: Mapping[str, Exception], tries: int) -> None:
     if not failures:
         return
     message = "; ".join(f"{country}: {error}" for country, error in failures.items())
-    if any(isinstance(error, Transient) for error in failures.values()) and tries > 1:
+    # A source that is left alone was not asked; the next run asks it.
+    may_pass = any(
+        isinstance(error, Transient) and not isinstance(error, DependencyDown)
+        for error in failures.values()
+    )
+    if may_pass and tries > 1:
         raise dg.RetryRequested(tries - 1, _SECONDS_BETWEEN_TRIES) from SourceUnavailable(message)
     raise _final(next(iter(failures.values())), message)
 

@@ -8,6 +8,8 @@ import dagster as dg
 from retail_platform.errors import ConfigurationError
 from retail_platform.partitions import LOOKBACK_DAYS, Partitioning, Scope, Slices
 from retail_platform.pull.sources import Source
+from retail_platform.resilience.breaker import Breakers
+from retail_platform.resilience.failures import pulled_source
 
 
 def build_nightly_schedule(
@@ -43,21 +45,28 @@ def build_nightly_schedule(
     return nightly_catchup_schedule
 
 
-def build_pull_schedule(source: Source, job: Any) -> dg.ScheduleDefinition:
+def build_pull_schedule(source: Source, job: Any, breakers: Breakers) -> dg.ScheduleDefinition:
     """Asks a source for what is new, as often as its configuration says.
 
     Args:
         job: pulls the source; run without partitions.
+        breakers: nothing is asked of a source that is left alone at present.
 
     Raises:
         ConfigurationError: the cron expression is none.
     """
+
+    def ask(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        reason = breakers.refusal([pulled_source(source.name)])
+        return dg.SkipReason(reason) if reason else dg.RunRequest()
+
     try:
         return dg.ScheduleDefinition(
             name=f"pull_{source.name}_schedule",
             job=job,
             cron_schedule=source.schedule,
             execution_timezone="UTC",
+            execution_fn=ask,
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=f"Pulls what is new in {source.shown}.",
         )

@@ -196,7 +196,8 @@ def _told(
     url = _shown(response.url) if response is not None else source.shown
     if isinstance(error, JSONDecodeError):
         return SourceUnavailable(
-            credentials.hide(f"{source.shown} answered something that is no JSON ({error.msg}).")
+            credentials.hide(f"{source.shown} answered something that is no JSON ({error.msg})."),
+            source.name,
         )
     if isinstance(error, HTTPError) and response is not None:
         said = " ".join(response.text.split())[:_SHOWN_CHARACTERS]
@@ -206,7 +207,8 @@ def _told(
             return SourceUnavailable(
                 f"{seen} (asked up to {source.attempts} times within {source.patience_seconds:g} s"
                 f"{f', it says to come back after {wait} s' if wait else ''}). The next pull goes "
-                "on where this one began."
+                "on where this one began.",
+                source.name,
             )
         hint = "; check the secrets of the source" if response.status_code in (401, 403) else ""
         return SourceRefused(f"{seen}. Correct the source{hint}.")
@@ -214,7 +216,8 @@ def _told(
         kind = "did not answer in time" if isinstance(error, Timeout) else "cannot be reached"
         return SourceUnavailable(
             f"{url} {kind} ({type(error).__name__}, asked up to {source.attempts} times, "
-            f"{source.timeout_seconds:g} s each). The next pull goes on where this one began."
+            f"{source.timeout_seconds:g} s each). The next pull goes on where this one began.",
+            source.name,
         )
     return SourceRefused(credentials.hide(f"{url}: {type(error).__name__}. Correct the source."))
 

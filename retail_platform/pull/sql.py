@@ -99,7 +99,8 @@ def _telling(source: SqlSource, credentials: Credentials) -> Iterator[None]:
     except (sa.exc.OperationalError, sa.exc.InterfaceError) as exc:
         raise SourceUnavailable(
             f"{source.shown}: {_first_lines(exc, credentials)}. The next pull goes on where this "
-            "one stopped."
+            "one stopped.",
+            source.name,
         ) from None
     except sa.exc.SQLAlchemyError as exc:
         raise SourceRefused(

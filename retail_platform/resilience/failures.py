@@ -9,11 +9,17 @@ import duckdb
 from obstore.exceptions import BaseError as ObstoreError
 from obstore.exceptions import GenericError
 
-from retail_platform.errors import Terminal, Transient, WarehouseBusy
+from retail_platform.errors import SourceUnavailable, Terminal, Transient, WarehouseBusy
 
 OBJECT_STORE = "object store"
 QUEUE = "queue"
 WAREHOUSE = "warehouse"
+
+
+def pulled_source(name: str) -> str:
+    """What a pulled source is called among dependencies."""
+    return f"source {name}"
+
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _NO_ANSWER = re.compile(r"http error|error sending request|timed out|connection", re.IGNORECASE)
@@ -47,6 +53,7 @@ def classify(error: BaseException) -> Failure:
     ==========================================================  ============  =========
     `Terminal`: bad data, bad configuration, wrong counts                     no
     `WarehouseBusy`: another process holds the file             warehouse     yes
+    `SourceUnavailable`: a pulled source does not answer        source <name> yes
     any other `Transient`                                                     yes
     DuckDB cannot lock its file (also through dbt, as text)     warehouse     yes
     obstore: time-out, refused connection, 429, 5xx             object store  yes
@@ -84,6 +91,8 @@ def _judge(error: BaseException) -> Failure | None:
         return Failure(transient=False)
     if isinstance(error, WarehouseBusy) or "could not set lock" in text:
         return Failure(transient=True, dependency=WAREHOUSE)
+    if isinstance(error, SourceUnavailable) and error.source:
+        return Failure(transient=True, dependency=pulled_source(error.source))
     if isinstance(error, Transient):
         return Failure(transient=True)
     if isinstance(error, duckdb.IOException) and "lock" in text:
