@@ -1,6 +1,8 @@
 """Pulled sources in Dagster and on the command line, from schedule to the final table."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ from retail_platform.assets.specs import feed_key, inbox_key, source_key
 from retail_platform.definitions import Platform, build_platform
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import INBOX, Lake
+from retail_platform.operate.instance import open_instance
 from retail_platform.operate.pulling import pull_now, source_named
 from retail_platform.resilience.breaker import FAILURES, Breakers
 from retail_platform.resilience.failures import pulled_source
@@ -188,6 +191,33 @@ def test_a_source_that_keeps_not_answering_is_left_alone_for_a_while(
     assert not breakers.states()[0].open, "what it refuses for good it answers"
 
 
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_ends(
+    pulling: Settings, service: Service, exported: None, by: signal.Signals
+) -> None:
+    """CN and FR are no neighbours in the registry, so their window is pulled in two runs."""
+    assert pulling.sources_file
+    (source,) = yaml.safe_load(pulling.sources_file.read_text())["sources"]
+    shops = {**source, "name": "shops", "feed": "transactions", "countries": ["CN", "FR"]}
+    pulling.sources_file.write_text(yaml.safe_dump({"sources": [shops]}))
+    service.on_request = lambda: os.kill(os.getpid(), by)
+    day = str(TODAY)
+    # Only so that a command that does not catch it fails this test instead of ending all tests.
+    before = signal.signal(by, signal.default_int_handler)
+    try:
+        said = command("pull", "run", "shops", "--from", day, "--to", day)
+    finally:
+        signal.signal(by, before)
+    assert said.code not in (0, 2)
+    assert said.out == ""
+    assert len(service.asked) == 1, "it went on"
+    with open_instance(pulling) as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    service.on_request = lambda: None
+    assert command("pull", "run", "shops", "--from", day, "--to", day).code == 0
+    assert len(service.asked) == 3
+
+
 def a_minute_passes(settings: Settings) -> None:
     """For circuits that are open: they opened a minute earlier than they did."""
     for file in settings.breakers_path.glob("*.json"):
@@ -215,10 +245,9 @@ def test_a_schedule_that_is_none(pulling: Settings) -> None:
         build_platform(pulling)
 
 
-def test_command_line_to_the_final_table(
-    pulling: Settings, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`retail pull run`, then `retail run`: what the service said is in the warehouse."""
+@pytest.fixture
+def exported(pulling: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings as commands read them."""
     for name, value in {
         "RETAIL_HOME": str(pulling.home),
         "RETAIL_SOURCES_FILE": str(pulling.sources_file),
@@ -228,6 +257,12 @@ def test_command_line_to_the_final_table(
         "DAGSTER_EVENT_BATCH_SIZE": "",
     }.items():
         monkeypatch.setenv(name, value)
+
+
+def test_command_line_to_the_final_table(
+    pulling: Settings, service: Service, exported: None
+) -> None:
+    """`retail pull run`, then `retail run`: what the service said is in the warehouse."""
 
     def retail(*words: str) -> Any:
         said = command(*words, "--json")

@@ -23,16 +23,13 @@ from retail_platform.countries import ALL
 from retail_platform.definitions import Platform
 from retail_platform.lake.inbox import Rejection
 from retail_platform.lake.store import Lake
+from retail_platform.operate.in_process import FOREGROUND_TAG, execute_here
 from retail_platform.operate.recovery import Recovery
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.unloaded import unloaded_partitions
 
 _LOG = logging.getLogger(__name__)
-
-FOREGROUND_TAG = "retail_platform/foreground"
-"""Process id of the command that executes a run; lets the next command find runs whose process
-was killed."""
 
 _MOST_REPEATS = 3
 """The same request more often than this in one command means it does not settle."""
@@ -209,17 +206,11 @@ class ForegroundRunner:
         partitions = start if start == end else f"{start} ... {end}"
         self._say(f"{partitions}: {_summary(names)}")
         began = time.monotonic()
-        result = self._job.execute_in_process(
-            instance=self.instance,
-            asset_selection=selection,
-            tags={**request.tags, FOREGROUND_TAG: str(os.getpid())},
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            raise_on_error=False,
-        )
-        if any(_was_interrupted(event) for event in result.all_events):
-            # Dagster turns the signal into a failed run; whoever sent it meant the whole command.
+        try:
+            result = execute_here(self._job, self.instance, selection, request.tags)
+        except KeyboardInterrupt:
             self._say(f"{partitions}: interrupted")
-            raise KeyboardInterrupt
+            raise
         failed = tuple(
             evaluation.asset_check_key.to_user_string()
             for evaluation in self._evaluations(result.run_id)
@@ -294,14 +285,6 @@ class ForegroundRunner:
         }
         for request in range_requests(failed, self._graph, self._platform.run_order):
             outcome.runs.append(self.execute(request))
-
-
-def _was_interrupted(event: dg.DagsterEvent) -> bool:
-    return (
-        event.event_type is dg.DagsterEventType.RUN_FAILURE
-        and event.job_failure_data.failure_reason is not None
-        and event.job_failure_data.failure_reason.name == "UNEXPECTED_TERMINATION"
-    )
 
 
 def _alive(pid: int) -> bool:

@@ -4,7 +4,6 @@ The same asset as behind the schedules, executed in this process. Files it bring
 afterwards, for the inbox sensor or `retail run`.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,7 +16,7 @@ from retail_platform.assets.specs import source_key
 from retail_platform.definitions import Platform
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import INBOX, Lake
-from retail_platform.operate.foreground import FOREGROUND_TAG
+from retail_platform.operate.in_process import execute_here
 from retail_platform.partitions import Partition, Scope, Slices, rectangles
 from retail_platform.pull.cursor import read_cursor
 from retail_platform.pull.sources import Source
@@ -88,6 +87,9 @@ def pull_now(
     Args:
         countries: only these; all of the source when empty.
         window: first and last day to ask for again; None asks for what is new.
+
+    Raises:
+        KeyboardInterrupt: the command was interrupted; what was not pulled yet is left.
     """
     runs: list[dict[str, str]] = [{}]
     if window:
@@ -98,16 +100,8 @@ def pull_now(
     errors: list[str] = []
     for tags in runs:
         config: dict[str, Any] = {"tries": 1, "countries": [] if window else list(countries)}
-        result = job.execute_in_process(
-            instance=instance,
-            asset_selection=[source_key(source.name)],
-            tags={**tags, FOREGROUND_TAG: str(os.getpid())},
-            run_config={
-                "ops": {pull_op(source): {"config": config}},
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
-            raise_on_error=False,
-        )
+        ops = {pull_op(source): {"config": config}}
+        result = execute_here(job, instance, [source_key(source.name)], tags, ops)
         for entry in instance.all_logs(result.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION):
             made = entry.asset_materialization
             if made:
