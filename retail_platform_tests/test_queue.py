@@ -6,6 +6,8 @@
 import json
 import os
 import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ from retail_platform.automation.arrivals import (
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake import queue
 from retail_platform.lake.notifications import Notified, UnreadableMessage, read_message
-from retail_platform.lake.queue import ArrivalQueue
+from retail_platform.lake.queue import ArrivalQueue, Message
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.partitions import Partitioning
 from retail_platform.settings import Settings
@@ -228,6 +230,44 @@ class TestTheSensor:
         assert yard.in_flight() == 1, "the message comes back by itself"
         assert len(yard.tick(sweep=0).fresh) == 1, "and the listing does not even wait for it"
 
+    def test_messages_stay_hidden_as_long_as_a_tick_works_and_come_back_if_it_dies(
+        self, yard: Yard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queue, "_HIDDEN_SECONDS", 1)
+        monkeypatch.setattr(queue, "_WAIT_SECONDS", 0)
+        announced(yard, *(yard.deliver(f"transactions_FR_20250111_{n}.csv") for n in range(12)))
+        met: list[Message] = []
+
+        class DiedAtWork(Exception):
+            pass
+
+        def work(*_: Any) -> None:
+            time.sleep(1.6)
+            met.extend(ArrivalQueue(yard.queue.url).receive(seconds=0.2))
+            raise DiedAtWork
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ArrivalDesk, "look", work)
+            with pytest.raises(DiedAtWork):
+                yard.tick()
+        assert met == [], "another consumer got what the tick was working on"
+        time.sleep(1.1)
+        assert len(yard.tick().fresh) == 12, "it came back, and not by listing"
+        time.sleep(1.1)
+        assert yard.tick().fresh == [], "a daemon that slept too long gets them once more"
+        yard.tick()
+        assert yard.in_flight() == 0
+
+    def test_a_queue_that_does_not_take_signs_of_life_stops_no_tick(
+        self, yard: Yard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(queue, "_HIDDEN_SECONDS", 0.1)
+        gone = ArrivalQueue(f"{yard.queue.url}-gone")
+        with gone.held([Message("receipt", ())]):
+            time.sleep(0.3)
+        assert "Messages may come back before they were planned" in caplog.text
+        assert not [t for t in threading.enumerate() if t.name == "queue-messages-held"]
+
     def test_a_second_announcement_plans_nothing(self, yard: Yard) -> None:
         key = yard.deliver("transactions_FR_20250111.csv")
         announced(yard, key, key)
@@ -269,6 +309,7 @@ class TestTheSensor:
         assert [r.code for r in look.plan.rejections] == ["unknown_feed"]
 
 
+@pytest.mark.timeout(60 + FILES // 2)
 def test_every_file_is_loaded_once_whatever_happens_to_messages_and_consumers(
     yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +317,7 @@ def test_every_file_is_loaded_once_whatever_happens_to_messages_and_consumers(
     monkeypatch.setattr(queue, "_WAIT_SECONDS", 0)
     chance = random.Random(7)
     names = [
-        f"transactions_{country}_{DAY + timedelta(days=number // 7):%Y%m%d}_{number}.csv"
+        f"transactions_{country}_{DAY + timedelta(days=number // 7 % 300):%Y%m%d}_{number}.csv"
         for number in range(FILES)
         for country in [REGISTRY.codes[number % 7]]
     ]

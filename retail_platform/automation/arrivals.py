@@ -11,7 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -225,7 +225,8 @@ def look_for_arrivals(
         if now < memory.swept_at + sweep:
             called = {lake.path_of(n.bucket, n.key) for m in messages for n in m.notified}
             paths = {path for path in called if path and path.startswith(INBOX)}
-    plan = desk.look(lake, paths)
+    with queue.held(messages) if queue else nullcontext():
+        plan = desk.look(lake, paths)
     fingerprints = {identity([a]): a for a in plan.arrivals}
     fresh = [a for f, a in fingerprints.items() if f not in memory.seen]
     if queue and not fresh:

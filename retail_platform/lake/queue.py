@@ -1,24 +1,30 @@
 """The SQS queue that tells about new objects.
 
-A message is deleted only after what it announced was planned durably; until then it comes back by
-itself. What cannot be read goes to the queue's dead-letter queue together with the reason.
+A message is deleted only after what it announced was planned durably; if the process dies before,
+it comes back by itself. What cannot be read goes to the queue's dead-letter queue together with the
+reason.
 """
 
 import json
+import logging
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from retail_platform.lake.notifications import Notified, UnreadableMessage, read_message
 
+_LOG = logging.getLogger(__name__)
+
 MOST_MESSAGES = 500
 """Messages of one look. The sensor's cursor remembers their receipts, some 400 bytes each."""
 
 _WAIT_SECONDS = 2
 _HIDDEN_SECONDS = 300
-"""A plan is stored within seconds after its messages were received; then they are deleted."""
+"""After this long without a sign of life of who received them, messages come back."""
 
 _BATCH = 10
 
@@ -78,6 +84,48 @@ class ArrivalQueue:
                 yield Message(message["ReceiptHandle"], tuple(read_message(message["Body"])))
             except UnreadableMessage as error:
                 self._refuse(message, str(error))
+
+    @contextmanager
+    def held(self, messages: Collection[Message]) -> Iterator[None]:
+        """Keep messages from coming back while a block works on them, however long it takes.
+
+        When it ends, at least two thirds of `_HIDDEN_SECONDS` are left to store what was made of
+        them. Coming back would cost no more than a look that finds nothing new, but each time
+        brings a message nearer to the dead-letter queue.
+        """
+        if not messages:
+            yield
+            return
+        over = threading.Event()
+        receipts = [message.receipt for message in messages]
+
+        def signs_of_life() -> None:
+            while not over.wait(_HIDDEN_SECONDS / 3):
+                self._hide(receipts)
+
+        thread = threading.Thread(target=signs_of_life, name="queue-messages-held", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _hide(self, receipts: Sequence[str]) -> None:
+        """Count `_HIDDEN_SECONDS` anew; a message that is gone already is fine."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as boto3
+
+        entries = [
+            {"Id": str(n), "ReceiptHandle": r, "VisibilityTimeout": _HIDDEN_SECONDS}
+            for n, r in enumerate(receipts)
+        ]
+        try:
+            for start in range(0, len(entries), _BATCH):
+                self._client.change_message_visibility_batch(
+                    QueueUrl=self.url, Entries=entries[start : start + _BATCH]
+                )
+        except (BotoCoreError, ClientError) as error:
+            _LOG.warning("Messages may come back before they were planned: %s", error)
 
     def delete(self, receipts: Collection[str]) -> None:
         """Messages that need not come back; one that is gone already is fine."""
