@@ -228,6 +228,11 @@ class TestFilesAndDependencies:
         scene.platform.desk.look(scene.watch.lake)
         (alert,) = scene.seen(Kind.REFUSED_FILE)
         assert "store_sales_FR_20250101.csv was refused: unknown_feed" in alert.what
+        put(scene.watch.lake, broken("store_sales_FR_20250101.csv", 2))
+        assert scene.seen(Kind.REFUSED_FILE) == [], "nobody has judged what replaced it"
+        scene.platform.desk.look(scene.watch.lake)
+        (newer,) = scene.seen(Kind.REFUSED_FILE)
+        assert (newer.key, newer.occasion == alert.occasion) == (alert.key, False)
         scene.watch.lake.delete_many([f"{INBOX}store_sales_FR_20250101.csv"])
         assert scene.seen(Kind.REFUSED_FILE) == []
 

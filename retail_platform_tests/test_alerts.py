@@ -19,6 +19,7 @@ from retail_platform.alerts import alert as told
 from retail_platform.alerts.alert import Alert, FailedRun, Kind, Severity, Subject
 from retail_platform.alerts.channels import DIGEST_ABOVE, messages_of, sender, subject_and_body
 from retail_platform.alerts.outbox import LONGEST_WAIT, NotDelivered, Notice, Outbox
+from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.routes import LOG, Routes, load_routes
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.inbox import Rejection
@@ -112,6 +113,15 @@ class TestBooks:
         look(outbox, trouble(2), at=NOW + timedelta(days=91))
         assert [t.alert.key for t in outbox.troubles(ended=True)] == ["failed_check:2"]
 
+    def test_what_nobody_was_told_is_kept_however_old(self, outbox: Outbox) -> None:
+        look(outbox, trouble(), channels=("hook",))
+        look(outbox, trouble(), at=NOW + timedelta(days=91))
+        assert [(w.channel, w.since) for w in outbox.waiting()] == [("hook", NOW)]
+
+    def test_a_memory_of_another_release_is_a_new_beginning(self, outbox: Outbox) -> None:
+        outbox.record({}, lambda _: [LOG], NOW, {"watch": '{"runs_until": "lately"}'})
+        assert AlertRouter(outbox.path.parent, None).last_look() is None
+
 
 class TestDelivery:
     def test_a_channel_that_is_down_is_tried_again_later_and_nothing_is_lost(
@@ -150,7 +160,10 @@ class TestDelivery:
         assert outbox.deliver(send, NOW, even_waiting=True) == 0
 
     def test_one_channel_does_not_wait_for_another(self, outbox: Outbox) -> None:
+        tried: list[str] = []
+
         def send(channel: str, notices: Any) -> Iterator[Any]:
+            tried.append(channel)
             if channel == "broken":
                 raise NotDelivered("no")
             yield notices
@@ -158,6 +171,9 @@ class TestDelivery:
         look(outbox, trouble(), channels=("broken", LOG))
         assert outbox.deliver(send, NOW) == 1
         assert [w.channel for w in outbox.waiting()] == ["broken"]
+        look(outbox, trouble(), trouble(2), channels=("broken", LOG))
+        assert outbox.deliver(send, NOW + timedelta(seconds=1)) == 1
+        assert tried == ["broken", LOG, LOG], "the broken one has to wait, and only it"
 
     def test_what_a_channel_took_before_it_broke_is_not_told_again(self, outbox: Outbox) -> None:
         got: list[str] = []
@@ -280,7 +296,11 @@ channels:
 routes:
   - {{severity: [error], to: [oncall]}}
   - {{owner: ["team:finance"], country: [DE, FR], to: [finance, oncall]}}
+  - {{kind: [late_rows], domain: [sales], to: [finance]}}
 """
+
+
+LATE: dict[str, Any] = {"kind": Kind.LATE_ROWS, "severity": Severity.INFO}
 
 
 class TestRoutes:
@@ -296,6 +316,9 @@ class TestRoutes:
             ({"owners": ("x", "team:finance"), "country": "FR"}, [LOG, "oncall", "finance"]),
             ({"severity": Severity.INFO, "owners": ("team:finance",), "country": "US"}, [LOG]),
             ({"severity": Severity.INFO, "owners": ("team:finance",)}, [LOG]),
+            ({**LATE, "domain": "sales"}, [LOG, "finance"]),
+            ({**LATE, "domain": "stock"}, [LOG]),
+            ({**LATE, "domain": "sales", "kind": Kind.STALE_ASSET}, [LOG]),
         ],
     )
     def test_every_route_that_fits_is_taken_once(
@@ -310,6 +333,15 @@ class TestRoutes:
         first, second = map(json.loads, log.read_text(encoding="utf-8").splitlines())
         assert (first["what"], first["over"], first["severity"]) == ("Trouble 1.", False, "error")
         assert second["over"] is True
+
+    def test_a_log_that_cannot_be_written_is_a_channel_that_is_down(
+        self, tmp_path: Path, outbox: Outbox
+    ) -> None:
+        (tmp_path / "file").touch()
+        look(outbox, trouble())
+        assert outbox.deliver(sender(Routes(), tmp_path / "file" / "alerts.log"), NOW) == 0
+        (waiting,) = outbox.waiting()
+        assert "alerts.log cannot be written" in waiting.error
 
     @pytest.mark.parametrize(
         ("text", "words"),
