@@ -6,7 +6,7 @@ Everything else receives a `Settings` value. Nothing here touches disk or networ
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -178,35 +178,32 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
     return value
 
 
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+"""How files of an installation (sources, alert channels) name a secret: ``${SHOP_TOKEN}``."""
+
+
 def secret(name: str) -> str:
-    """The value of a variable that a source's configuration names.
+    """The value of a variable that such a file names.
 
     Raises:
-        ConfigurationError: it is not set.
+        ConfigurationError: it is not set, or set to nothing.
     """
     value = os.environ.get(name, "")
     if not value:
-        raise ConfigurationError(
-            f"{name} is not set; a source in RETAIL_SOURCES_FILE takes a secret from it."
-        )
+        raise ConfigurationError(f"variable {name} is not set, and ${{{name}}} stands for it.")
     return value
 
 
-def with_variables(text: str, env: Mapping[str, str] | None = None) -> str:
-    """Text with every ``${NAME}`` replaced by that variable.
+def with_variables(text: str, read: Callable[[str], str] = secret) -> str:
+    """Text with every ``${NAME}`` replaced by the value of that variable.
+
+    Args:
+        read: value of a variable.
 
     Raises:
-        KeyError: a variable is not set, or set to nothing.
+        ConfigurationError: a variable is not set.
     """
-    env = os.environ if env is None else env
-
-    def value(match: re.Match[str]) -> str:
-        found = env.get(match[1])
-        if not found:
-            raise KeyError(match[1])
-        return found
-
-    return re.sub(r"\$\{(\w+)\}", value, text)
+    return VARIABLE.sub(lambda match: read(match[1]), text)
 
 
 @contextmanager

@@ -210,7 +210,7 @@ class TestPages:
             link = {"Link": f'<{stranger.url}/orders/link>; rel="next"'}
             service.trouble = [Trouble(body=b'{"orders": []}', headers=link)]
             with pytest.raises(SourceRefused, match="is not its own host"):
-                pull(auth={"kind": "header", "name": "X-Key", "token": {"env": "SHOP_TOKEN"}})
+                pull(auth={"kind": "header", "name": "X-Key", "token": "${SHOP_TOKEN}"})
             assert not stranger.asked
 
 
@@ -218,13 +218,13 @@ class TestAuth:
     @pytest.mark.parametrize(
         ("auth", "header", "value"),
         [
-            ({"kind": "bearer", "token": {"env": "SHOP_TOKEN"}}, "Authorization", None),
-            ({"kind": "header", "name": "X-Key", "token": {"env": "SHOP_TOKEN"}}, "X-Key", SECRET),
+            ({"kind": "bearer", "token": "${SHOP_TOKEN}"}, "Authorization", None),
+            ({"kind": "header", "name": "X-Key", "token": "${SHOP_TOKEN}"}, "X-Key", SECRET),
             (
                 {
                     "kind": "basic",
-                    "username": {"env": "SHOP_USER"},
-                    "password": {"env": "SHOP_TOKEN"},
+                    "username": "${SHOP_USER}",
+                    "password": "${SHOP_TOKEN}",
                 },
                 "Authorization",
                 basic("shop-user", SECRET),
@@ -244,8 +244,8 @@ class TestAuth:
         auth = {
             "kind": "oauth2",
             "token_url": f"{service.url}/token",
-            "client_id": {"env": "SHOP_USER"},
-            "client_secret": {"env": "SHOP_TOKEN"},
+            "client_id": "${SHOP_USER}",
+            "client_secret": "${SHOP_TOKEN}",
         }
         assert len(delivered(desk, pull(auth=auth))) == 5
         assert service.paths.count("/token") == 1
@@ -258,7 +258,7 @@ class TestAuth:
         echo = f'{{"error": "unknown token {SECRET}"}}'.encode()
         service.trouble = [Trouble(status=403, body=echo)]
         with pytest.raises(SourceRefused) as caught:
-            pull(auth={"kind": "bearer", "token": {"env": "SHOP_TOKEN"}})
+            pull(auth={"kind": "bearer", "token": "${SHOP_TOKEN}"})
         assert "answered 403" in str(caught.value)
         assert "unknown token ***" in str(caught.value)
         assert SECRET not in caplog.text
@@ -479,7 +479,8 @@ class TestSourcesFile:
             {**good, "name": "d", "path": "{land}"},
             {**good, "name": "e", "feed": "stores", "countries": ["XX"]},
             {**good, "name": "f", "path": "{day}", "incremental": {"field": "x"}},
-            {"name": "g", "kind": "sql", "feed": "stores", "url": {"env": "X"}},
+            {"name": "g", "kind": "sql", "feed": "stores", "url": "${X}"},
+            {**good, "name": "i", "kind": "sql", "table": "t", "url": f"x://u:{SECRET}@h/${{D}}"},
             {**good, "name": "h", "url": f"https://user:{SECRET}@x.example"},
             good,
             good,
@@ -491,12 +492,13 @@ class TestSourcesFile:
         for finding in (
             "source a: feed 'fx_rate' has no contract",
             "source b: fx_rates is one feed for all",
-            "source c: rest.auth.bearer.token",
+            "source c: rest.auth.bearer.token: Value error, a secret is not written here; name the",
             "source d: land in braces",
             "source e: countries XX are not in the registry",
             "source f: {day} asks for one day",
             "either table or query",
             "source h: rest.url",
+            "source i: sql.url: Value error, a secret is not written here",
             "source a: the name is there twice",
         ):
             assert finding in str(caught.value)

@@ -54,7 +54,7 @@ def pulling(settings: Settings, service: Service, tmp_path: Path, dbt_work_dir: 
         "url": service.url,
         "params": {"day": "{day}"},
         "records": "orders",
-        "auth": {"kind": "bearer", "token": {"env": "RATES_TOKEN"}},
+        "auth": {"kind": "bearer", "token": "${RATES_TOKEN}"},
         "attempts": 2,
         "backoff_seconds": 0.01,
     }

@@ -63,7 +63,7 @@ def source(**changes: Any) -> dict[str, Any]:
         "kind": "sql",
         "feed": "web_orders",
         "countries": {"FR": "FR", "DE": "DE"},
-        "url": {"env": URL},
+        "url": f"${{{URL}}}",
         "table": "web.orders",
         "incremental": {"field": "updated_at", "overlap": 600},
         "chunk_rows": 4,
@@ -193,7 +193,7 @@ def test_errors_name_no_password_and_no_row(
     with pytest.raises(SourceRefused, match=r"updated_on.*does not exist.*Correct the source"):
         pull(incremental={"field": "updated_on"})
     monkeypatch.setenv(URL, "postgresql+psycopg2://web:pa55word@127.0.0.1:9/web")
-    with pytest.raises(SourceUnavailable, match=r"web.orders in \$WEB_DATABASE_URL") as caught:
+    with pytest.raises(SourceUnavailable, match=r"web.orders in \$\{WEB_DATABASE_URL\}") as caught:
         pull()
     assert "pa55word" not in str(caught.value)
     assert caught.value.__suppress_context__

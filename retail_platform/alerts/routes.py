@@ -109,8 +109,8 @@ class Routes(BaseModel):
         """
         try:
             return with_variables(self.channels[name])
-        except KeyError as exc:
-            raise ConfigurationError(f"channel {name}: variable {exc} is not set.") from exc
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"channel {name}: {exc}") from exc
 
 
 def load_routes(file: Path | None) -> Routes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from retail_platform.pull.sources import Secret
+from retail_platform.settings import with_variables
 
 _SHORTEST = 4
 """Shorter values are no secrets, and hiding them would make any text unreadable."""
@@ -20,15 +20,19 @@ class Credentials:
         self._read = read
         self._known: set[str] = set()
 
-    def reveal(self, secret: Secret) -> str:
-        """The value of a secret.
+    def reveal(self, text: str) -> str:
+        """A text of the configuration with its ``${VARIABLES}`` filled in.
 
         Raises:
-            ConfigurationError: the variable is not set.
+            ConfigurationError: a variable is not set.
         """
-        value = self._read(secret.env)
-        self.remember(value)
-        return value
+
+        def value(name: str) -> str:
+            found = self._read(name)
+            self.remember(found)
+            return found
+
+        return with_variables(text, value)
 
     def remember(self, value: str | None) -> None:
         """Hide this value from now on."""

@@ -1,7 +1,7 @@
 """What is pulled from where: the sources of an installation, read from its YAML file.
 
 Plain values; who is asked, how and when is in the modules beside this one. Secrets are never in
-the file: it names the environment variables that hold them.
+the file: ``${NAME}`` stands for the environment variable that holds one.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -25,6 +26,7 @@ from retail_platform.contract import FeedContract
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.errors import ConfigurationError
 from retail_platform.partitions import Scope
+from retail_platform.settings import VARIABLE
 
 _OVERLAPS = {"timestamp": 300, "date": 1, "integer": 1000}
 
@@ -33,10 +35,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Secret(_Strict):
-    """Where a secret is found: ``{env: SHOP_TOKEN}``."""
+def _named(text: str) -> str:
+    if not VARIABLE.search(text):
+        raise ValueError("a secret is not written here; name the variable that holds it: ${NAME}")
+    return text
 
-    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+Secret = Annotated[str, AfterValidator(_named)]
+"""A text with at least one ``${NAME}`` in it."""
 
 
 class BearerAuth(_Strict):
@@ -58,7 +64,7 @@ class BasicAuth(_Strict):
     """User name and password."""
 
     kind: Literal["basic"]
-    username: Secret
+    username: str
     password: Secret
 
 
@@ -67,7 +73,7 @@ class ClientCredentials(_Strict):
 
     kind: Literal["oauth2"]
     token_url: str = Field(pattern=r"^https?://.")
-    client_id: Secret
+    client_id: str
     client_secret: Secret
     scope: str = ""
 
@@ -232,7 +238,8 @@ class SqlSource(_Source):
     """A table or query of a database that SQLAlchemy knows.
 
     Attributes:
-        url: environment variable with the SQLAlchemy URL; the driver has to be installed.
+        url: SQLAlchemy URL; its password, or all of it, is a variable. The driver has to be
+            installed.
         table: name, perhaps with its schema.
         query: instead of a table; a parameter ``:country`` is bound where it occurs. Records whose
             incremental column is null are left out: give it a value here (coalesce).
@@ -240,12 +247,20 @@ class SqlSource(_Source):
     """
 
     kind: Literal["sql"]
-    url: Secret
+    url: str
     table: str | None = Field(default=None, pattern=r"^[^.\s]+(\.[^.\s]+)?$")
     query: str | None = None
     chunk_rows: int = Field(default=100_000, gt=0)
 
     by_day: Literal[False] = False
+
+    @field_validator("url")
+    @classmethod
+    def _without_password(cls, url: str) -> str:
+        password = re.search(r"://[^/@]*:([^@]*)@", url)
+        if password:
+            _named(password[1])
+        return url
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "SqlSource":
@@ -256,7 +271,8 @@ class SqlSource(_Source):
     @property
     def shown(self) -> str:
         """What is asked, for people."""
-        return f"{self.table or 'query'} in ${self.url.env}"
+        place = re.sub(r"://[^/]*@", "://", self.url).partition("?")[0]
+        return f"{self.table or 'query'} in {place}"
 
 
 Source = RestSource | SqlSource

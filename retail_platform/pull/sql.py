@@ -77,12 +77,12 @@ def _engine(source: SqlSource, credentials: Credentials) -> Iterator[sa.Engine]:
         engine = sa.create_engine(url, hide_parameters=True, poolclass=sa.NullPool)
     except (sa.exc.NoSuchModuleError, ImportError) as exc:
         raise SourceRefused(
-            f"${source.url.env} needs a driver that is not installed "
+            f"{source.shown} needs a driver that is not installed "
             f"({credentials.hide(str(exc))}). Install it beside the platform."
         ) from None
     except sa.exc.ArgumentError:
         raise SourceRefused(
-            f"${source.url.env} is no SQLAlchemy URL; expected "
+            f"The url of source {source.name} is no SQLAlchemy URL; expected "
             "dialect+driver://user:password@host/database."
         ) from None
     try:
