@@ -115,8 +115,6 @@ class Breakers:
             state_storage=memory,
             throw_new_error_on_trip=False,
         )
-        if state.state == pybreaker.STATE_OPEN:
-            breaker.half_open()
         try:
             yield
         except Exception as error:
