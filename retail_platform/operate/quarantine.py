@@ -5,7 +5,6 @@ Rows are exported a line each, in the format of their feed: CSV under its header
 """
 
 import io
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +18,7 @@ from retail_platform.gate.compression import compress
 from retail_platform.gate.json_records import read_records
 from retail_platform.gate.layout import recognise
 from retail_platform.gate.text import FileText, fetch
+from retail_platform.lake.json_pages import json_file
 from retail_platform.lake.manifest import FileFacts, Manifest, read_manifests
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.partitions import Partition
@@ -200,10 +200,12 @@ def requeue(
     for number, line in zip(numbers, lines, strict=True):
         rows[number - 1] = line
     if contract.ingestion.format is Format.JSON:
-        text = _json_text(rows, contract)
+        records = (line.encode() for line in _lines(pl.Series(rows, dtype=pl.String), contract))
+        content = b"".join(json_file(records, contract.ingestion.record_path))
     else:
-        text = "".join(f"{line}\n" for line in [*([header] if header is not None else []), *rows])
-    lake.put(INBOX + file.facts.name, compress(text.encode(), file.facts.name))
+        all_lines = [*([header] if header is not None else []), *rows]
+        content = "".join(f"{line}\n" for line in all_lines).encode()
+    lake.put(INBOX + file.facts.name, compress(content, file.facts.name))
     return file.facts.name, len(lines)
 
 
@@ -211,16 +213,6 @@ def _lines(rows: pl.Series, contract: FeedContract) -> pl.Series:
     """Rows of a file, a line each; in JSON a line end inside a record is white space."""
     json_feed = contract.ingestion.format is Format.JSON
     return rows.str.replace_all(r"[\r\n]+", " ") if json_feed else rows
-
-
-def _json_text(rows: list[str], contract: FeedContract) -> str:
-    """Records as a file: a line each, or one page if the contract expects pages."""
-    lines = _lines(pl.Series(rows, dtype=pl.String), contract).to_list()
-    path = contract.ingestion.record_path
-    if not path:
-        return "".join(f"{line}\n" for line in lines)
-    opening = "".join("{" + json.dumps(key) + ":" for key in path)
-    return opening + "[\n" + ",\n".join(lines) + "\n]" + "}" * len(path) + "\n"
 
 
 def _original_rows(

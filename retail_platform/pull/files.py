@@ -19,6 +19,7 @@ from typing import IO, Any
 import simplejson
 
 from retail_platform.contract import FeedContract, Format
+from retail_platform.lake.json_pages import json_file
 
 _IN_MEMORY_BYTES = 16 << 20
 
@@ -67,7 +68,7 @@ class Spool:
             path = Path(folder) / "pulled"
             with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
                 if contract.ingestion.format is Format.JSON:
-                    self._write_json(packed, contract.ingestion.record_path)
+                    packed.writelines(json_file(self._records(), contract.ingestion.record_path))
                 else:
                     self._write_csv(packed)
             with path.open("rb") as done:
@@ -78,19 +79,6 @@ class Spool:
         self._lines.seek(0)
         for line in self._lines:
             yield line.rstrip(b"\n")
-
-    def _write_json(self, out: gzip.GzipFile, record_path: tuple[str, ...]) -> None:
-        """One document in the envelope that the contract describes; else a record per line."""
-        if not record_path:
-            for line in self._records():
-                out.write(line + b"\n")
-            return
-        for key in record_path:
-            out.write(f"{{{_json(key)}: ".encode())
-        out.write(b"[")
-        for number, line in enumerate(self._records()):
-            out.write((b",\n" if number else b"\n") + line)
-        out.write(b"\n]" + b"}" * len(record_path) + b"\n")
 
     def _write_csv(self, out: gzip.GzipFile) -> None:
         text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
