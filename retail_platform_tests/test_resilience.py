@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from retail_platform.errors import (
     DependencyDown,
     FileRejected,
     LoadMismatch,
+    SourceUnavailable,
     Transient,
     WarehouseBusy,
 )
@@ -66,6 +68,8 @@ class TestClassification:
             (FileRejected("empty_file", "nothing", "again"), Failure(False)),
             (raised(LoadMismatch("counts"), BUSY), Failure(False)),
             (Transient("later"), Failure(True)),
+            (SourceUnavailable("no answer", "rates"), Failure(True, "source rates")),
+            (SourceUnavailable("pulled by another process"), Failure(True)),
             (sqlite3.OperationalError("database is locked"), Failure(True)),
             (sqlite3.OperationalError("no such table"), Failure(False)),
             (ConnectionResetError("peer"), Failure(True)),
@@ -76,6 +80,21 @@ class TestClassification:
     )
     def test_of_errors_made_here(self, error: Exception, expected: Failure) -> None:
         assert classify(error) == expected
+
+    def test_of_errors_that_came_up_while_another_was_handled(self) -> None:
+        def instead(**how: Any) -> Exception:
+            try:
+                raise BUSY
+            except WarehouseBusy:
+                try:
+                    if how:
+                        raise RuntimeError("said better") from how["cause"]
+                    raise RuntimeError("while tidying up")
+                except RuntimeError as error:
+                    return error
+
+        assert classify(instead()) == Failure(True, WAREHOUSE)
+        assert classify(instead(cause=None)) == Failure(False), "who hid it knew why"
 
     @pytest.mark.parametrize(
         ("status", "transient"), [(503, True), (429, True), (403, False), (501, False)]
@@ -198,6 +217,17 @@ class TestBreakers:
         assert breakers.refusal([WAREHOUSE]) is None
         with breakers.guard(WAREHOUSE):
             pass
+
+    def test_failures_at_the_same_moment_all_count(self, tmp_path: Path) -> None:
+        breakers = Breakers(tmp_path / "breakers", failures=1000)
+
+        def fail_often(_: int) -> None:
+            for _ in range(10):
+                self.fail(breakers)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(fail_often, range(8)))
+        assert breakers.states()[0].failures == 80
 
     def test_what_never_failed_leaves_no_file(self, breakers: Breakers, tmp_path: Path) -> None:
         with breakers.guard(WAREHOUSE):
