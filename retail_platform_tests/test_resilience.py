@@ -136,6 +136,17 @@ class TestClassification:
             boto3.client("sqs").get_queue_url(QueueName="there-is-none")
         assert classify(wrong.value) == Failure(False, QUEUE)
 
+    @pytest.mark.parametrize(("status", "transient"), [(500, True), (403, False)])
+    def test_of_what_a_queue_answers(
+        self, webhook: Webhook, s3_environment: None, status: int, transient: bool
+    ) -> None:
+        webhook.status = status
+        config = botocore.config.Config(retries={"total_max_attempts": 1})
+        here = boto3.client("sqs", endpoint_url=f"http://127.0.0.1:{webhook.port}", config=config)
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            here.list_queues()
+        assert classify(caught.value) == Failure(transient, QUEUE)
+
     def test_of_a_warehouse_somebody_has_open(self, tmp_path: Path) -> None:
         path = tmp_path / "w.duckdb"
         duckdb.connect(str(path)).close()

@@ -17,7 +17,9 @@ quiet source delivers nothing.
 
 A window asked for by day (backfill) has no cursor: one file for each day, always under the same
 name, so a repetition replaces the earlier one. Days that were pulled as news before are then in RAW
-under both names; staging takes the newest version of each key.
+under both names; staging takes the newest version of each key. One name for both would lose rows: a
+file of news holds what became visible since the pull before, of whatever days it is, so no file of
+a day holds all that such a file does.
 """
 
 import hashlib
