@@ -143,9 +143,12 @@ def test_a_transaction_that_commits_late(desk: Desk, database: sa.Engine, pull: 
 
 def test_a_table_larger_than_a_chunk(desk: Desk, database: sa.Engine, pull: Any) -> None:
     """Every chunk is a file and a step of the cursor; also when all rows changed at once."""
-    insert(database, 1, 10)
+    insert(database, 5, 10)
+    insert(database, 1, 4)
     report = pull()
     assert [f.rows for f in report.files] == [4, 4, 2]
+    text = gzip.decompress(desk.lake.get(INBOX + report.files[0].name)).decode()
+    assert [line.split(",")[0] for line in text.splitlines()[1:]] == ["o-1", "o-2", "o-3", "o-4"]
     write(database, "update web.orders set status = 'sent', updated_at = '2025-01-11 11:00'")
     again = pull()
     assert [f.rows for f in again.files] == [4, 4, 2]
