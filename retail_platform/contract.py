@@ -121,6 +121,49 @@ class Expectation(BaseModel):
         return frozenset(_WEEK.index(day) for day in self.weekdays)
 
 
+_STATED = re.compile(r"rows|sha256|sum\((?P<column>[a-z][a-z0-9_]*)\)")
+
+
+class ControlTotals(BaseModel):
+    """What a sender states about each delivery, to be compared with what was read.
+
+    Attributes:
+        kind: `sidecar`, a small file beside the data file, named like it with ``.ctl`` or ``.json``
+            behind, that holds ``key=value`` lines or one flat JSON object; or `trailer`, the last
+            line of a CSV file.
+        states: key -> what it states: ``rows``, ``sum(<column>)``, or ``sha256`` of the data file
+            as delivered. The order is that of the fields of a trailer, behind its marker.
+        marker: first field of a trailer.
+        required: a data file waits for its sidecar, or is refused without a trailer. Otherwise a
+            sidecar has to come before its data file, which does not wait.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["sidecar", "trailer"]
+    states: Mapping[str, str] = Field(min_length=1)
+    marker: str = Field(default="TRL", pattern=r"^[^\s,;|\"]+$")
+    required: bool = True
+
+    @field_validator("states")
+    @classmethod
+    def _known_statements(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for what in value.values():
+            if not _STATED.fullmatch(what):
+                raise ValueError(f"{what!r} is none of rows, sum(<column>), sha256")
+        if len({*value.values()}) < len(value) or len({*map(normalised_header, value)}) < len(
+            value
+        ):
+            raise ValueError("states says the same thing twice")
+        return value
+
+    @property
+    def summed(self) -> tuple[str, ...]:
+        """Columns whose sum is stated."""
+        found = (_STATED.fullmatch(what) for what in self.states.values())
+        return tuple(match["column"] for match in found if match and match["column"])
+
+
 class FeedIngestion(BaseModel):
     """`ingestion` custom property of a contract: what the gate needs beyond the standard.
 
@@ -156,6 +199,7 @@ class FeedIngestion(BaseModel):
         row_rules: names of cross-column rules in `retail_platform.gate.rules`.
         variants: accepted column orders of files without a header; default all columns in order.
         expected: on which days a delivery is due; None if it comes when it comes.
+        control_totals: what the sender states about each delivery; None if nothing.
         max_bad_rows, max_bad_percent: a file with more bad rows than both is rejected whole.
     """
 
@@ -177,6 +221,7 @@ class FeedIngestion(BaseModel):
     max_bad_rows: int = 10
     max_bad_percent: float = 20.0
     expected: Expectation | None = None
+    control_totals: ControlTotals | None = None
 
     @field_validator("country_pattern")
     @classmethod
@@ -285,6 +330,12 @@ class FeedContract:
     def scope(self) -> Scope:
         """Country feed or global feed."""
         return self.ingestion.scope
+
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether a control file belongs beside each data file."""
+        totals = self.ingestion.control_totals
+        return totals is not None and totals.kind == "sidecar"
 
     def countries_of(self, country: str, registry: CountryRegistry) -> tuple[str, ...]:
         """Countries whose partitions a file may concern.
@@ -587,6 +638,8 @@ def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
     yield from _pattern_problems("country_pattern", rules.country_pattern)
     if rules.format is not Format.JSON:
         yield from _of_json_only(contract)
+    if rules.control_totals:
+        yield from _control_totals_problems(contract, rules.control_totals)
     taken: dict[int, str] = {}
     for block, country in rules.country_ranges.items():
         first, last = _block(block)
@@ -600,6 +653,22 @@ def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
         codecs.lookup(rules.fallback_encoding)
     except LookupError:
         yield f"fallback_encoding {rules.fallback_encoding!r} is unknown"
+
+
+def _control_totals_problems(contract: FeedContract, totals: ControlTotals) -> Iterator[str]:
+    if totals.kind == "trailer":
+        if contract.ingestion.format is not Format.CSV:
+            yield "control_totals: a trailer works on format: csv only; use a sidecar"
+        if "sha256" in totals.states.values():
+            yield "control_totals: a trailer cannot state the sha256 of the file it is part of"
+    for name in totals.summed:
+        column = contract.column_by_name.get(name)
+        if column is None:
+            yield f"control_totals names {name!r}, which is no column"
+        elif column.kind not in (Kind.INTEGER, Kind.DECIMAL):
+            yield f"control_totals: {name} is {column.sql_type}; only integer and decimal add up"
+        elif column.protect:
+            yield f"control_totals names {name!r}, which is pii; its sum would be kept in clear"
 
 
 def _of_json_only(contract: FeedContract) -> Iterator[str]:

@@ -138,7 +138,7 @@ def _definitions(
         for scope in (Scope.GLOBAL, Scope.COUNTRY)
     }
     breakers = Breakers(settings.breakers_path)
-    completeness = build_completeness_checks(contracts, desk.registry)
+    completeness = build_completeness_checks(contracts, desk.registry, desk.first_day)
     schedules = [build_nightly_schedule(scope, partitioning, job) for scope, job in jobs.items()]
     if completeness:
         asking = dg.define_asset_job(

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -182,12 +182,14 @@ class Outcome:
 
     Attributes:
         refused: file name -> why, from names and from the gate.
+        waiting: files without what belongs to them.
         manifests: feed -> partitions that changed.
     """
 
     refused: Mapping[str, Rejection]
     manifests: Mapping[str, Mapping[Partition, Manifest]]
     settling: int
+    waiting: Sequence[str] = ()
 
     def code(self, name: str) -> str | None:
         """Why a file was refused, None when it was not."""
@@ -211,6 +213,7 @@ class Desk:
     now: datetime = NOW
     settle: timedelta = timedelta(0)
     clock: datetime = datetime(2025, 1, 12, 6, tzinfo=UTC)
+    on_step: Callable[[str], None] = lambda step: None
 
     def deliver(self, name: str, content: str | bytes, at: datetime | None = None) -> None:
         """Put a file into the inbox; without a time, a minute after the one before."""
@@ -240,9 +243,11 @@ class Desk:
         manifests = {}
         for feed, contract in self.contracts.items():
             arrivals = [a for a in plan.arrivals if a.file.feed == feed]
-            if not arrivals:
+            halves = [w.arrival for w in plan.waiting if w.is_data and w.arrival.file.feed == feed]
+            if not (arrivals or halves):
                 continue
-            gate = Gate(self.lake, contract, self.registry, self.keys)
+            gate = Gate(self.lake, contract, self.registry, self.keys, on_step=self.on_step)
+            gate.clear_away(halves)
             report: GateReport = gate.take_in(arrivals)
             refused += report.rejections
             manifests[feed] = report.manifests
@@ -251,7 +256,8 @@ class Desk:
             for feed, changed in manifests.items():
                 self.load(feed, changed.values())
         self.check_identities(loaded=load)
-        return Outcome({r.name: r for r in refused}, manifests, plan.settling)
+        waiting = [str(half) for half in plan.waiting]
+        return Outcome({r.name: r for r in refused}, manifests, plan.settling, waiting)
 
     def load(self, feed: str, manifests: Iterable[Manifest], run_id: str = "run") -> None:
         """Bring manifests into RAW."""

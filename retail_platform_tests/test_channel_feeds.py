@@ -207,7 +207,7 @@ def test_a_movement_adds_or_takes_as_its_type_says(
     desk.deliver(
         "inventory_movements_FR_20250111.csv",
         "Movement ID,Moved At,Movement Type,Store ID,Product ID,Quantity,Unit Cost,Currency\n"
-        f"m1,2025-01-11 10:00:00,{kind},21,485,{quantity},12.5,EUR\n",
+        f"m1,2025-01-11 10:00:00,{kind},21,485,{quantity},12.5,EUR\nTRL,1,{quantity}\n",
     )
     desk.take_in(load=False)
     facts = desk.facts("inventory_movements", "FR|2025-01-11")

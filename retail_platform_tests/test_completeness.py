@@ -198,4 +198,5 @@ def test_a_gap_is_told_in_words() -> None:
         "partition": "FR|2026-03-12",
         "due": "2026-03-12 12:00 UTC",
         "delivered": None,
+        "waits_for": None,
     }

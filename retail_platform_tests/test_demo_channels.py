@@ -56,6 +56,7 @@ def table(files: Files, feed: str) -> list[Record]:
         {**row, "file": name}
         for name, data in of(files, feed).items()
         for row in csv.DictReader(io.StringIO(data.decode()))
+        if not next(iter(row.values())).startswith("TRL")
     ]
 
 

@@ -41,7 +41,7 @@ from retail_platform.lake.inbox import (
     read_rejections,
     record_rejections,
 )
-from retail_platform.lake.manifest import Manifest, read_manifests
+from retail_platform.lake.manifest import FileFacts, Manifest, read_manifests
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.partitions import (
     LOOKBACK_DAYS,
@@ -245,17 +245,20 @@ class _BatchDayRun:
             now=datetime.now(UTC),
         )
         self._rejections = [r for r in plan.rejections if r.feed in feeds]
+        waiting = [w.arrival for w in plan.waiting if w.is_data and self._covers(w.arrival)]
         with ThreadPoolExecutor(1) as mover:
             moved = {}
             for feed in feeds:
                 arrivals = [a for a in plan.arrivals if a.file.feed == feed and self._covers(a)]
+                halves = [a for a in waiting if a.file.feed == feed]
                 replay = replays_originals(self._context)
-                if not (arrivals or replay):
+                if not (arrivals or halves or replay):
                     continue
                 with self._failing_alone(feed):
                     contract = self._contracts[feed]
                     keys = self._keys.open(self._lake) if contract.holds_pii else None
                     gate = Gate(self._lake, contract, self._registry, keys)
+                    gate.clear_away(halves)
                     report = self._replay(feed, gate) if replay else GateReport()
                     progress = self._progress(feed, len(arrivals))
                     moved[feed] = report, gate.start(arrivals, mover, progress)
@@ -414,8 +417,16 @@ class _BatchDayRun:
                     for f in load.active
                 ),
                 **({"files": _rejection_table(refused)} if refused else {}),
+                **self._totals_compared(contract),
             },
         )
+
+    def _totals_compared(self, contract: FeedContract) -> dict[str, Any]:
+        if contract.ingestion.control_totals is None:
+            return {}
+        files = [f.facts for load in self._loads(contract.name) for f in load.active]
+        compared = sum(bool(facts.control_totals) for facts in files)
+        return {"files_with_matching_control_totals": compared}
 
     def _loads(self, feed: str) -> list[PartitionLoad]:
         return self._feeds[feed].loads if feed in self._feeds else []
@@ -478,8 +489,14 @@ def _load_metadata(load: PartitionLoad) -> dict[str, Any]:
         "rows_quarantined": sum(f.rows_quarantined for f in active),
         "rows_duplicate": sum(f.rows_duplicate for f in active),
         "files": ", ".join(f.name for f in active[:20]),
+        **_control_totals(active),
         "files_superseded": sum(f.state == "superseded" for f in load.files),
     }
+
+
+def _control_totals(active: Collection[FileFacts]) -> dict[str, Any]:
+    stated = {f.name: dict(f.control_totals) for f in active if f.control_totals}
+    return {"control_totals": stated} if stated else {}
 
 
 def _rejection_table(rejections: Collection[Rejection]) -> dg.TableMetadataValue:

@@ -4,7 +4,7 @@ What does not arrive starts no run, so a schedule asks; so does every run that t
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
@@ -12,6 +12,8 @@ from retail_platform.assets.specs import feed_key
 from retail_platform.contract import FeedContract
 from retail_platform.countries import CountryRegistry
 from retail_platform.lake.completeness import Gap, find_gaps
+from retail_platform.lake.inbox import plan_arrivals
+from retail_platform.lake.store import INBOX
 from retail_platform.resources import LakeResource
 
 COMPLETENESS_CHECK = "delivered_in_time"
@@ -19,10 +21,14 @@ _MOST_SHOWN = 50
 
 
 def build_completeness_checks(
-    contracts: Mapping[str, FeedContract], registry: CountryRegistry
+    contracts: Mapping[str, FeedContract], registry: CountryRegistry, first_day: date
 ) -> dg.AssetChecksDefinition | None:
-    """One check per feed whose contract says when it delivers; None when no contract does."""
-    expected = {name: c for name, c in contracts.items() if c.ingestion.expected}
+    """One check per feed whose contract says when, or of which halves, it delivers.
+
+    Returns:
+        None when no contract does.
+    """
+    expected = {n: c for n, c in contracts.items() if c.ingestion.expected or c.has_sidecars}
     if not expected:
         return None
 
@@ -40,7 +46,11 @@ def build_completeness_checks(
     ) -> Iterator[dg.AssetCheckEvaluation | dg.Output[None]]:
         chosen = {key.asset_key.path[-1] for key in context.selected_asset_check_keys}
         asked = {name: contract for name, contract in expected.items() if name in chosen}
-        gaps = find_gaps(lake.open(), asked, registry, datetime.now(UTC))
+        store, now = lake.open(), datetime.now(UTC)
+        paired = any(contract.has_sidecars for contract in asked.values())
+        objects = store.list(INBOX) if paired else []
+        plan = plan_arrivals(objects, contracts, registry, first_day=first_day, now=now)
+        gaps = find_gaps(store, asked, registry, now, waiting=plan.waiting)
         for name in asked:
             # Evaluations, not results: for a result Dagster looks up every partition of the run.
             yield _evaluation(name, [gap for gap in gaps if gap.feed == name])
@@ -78,7 +88,10 @@ def _evaluation(feed: str, gaps: list[Gap]) -> dg.AssetCheckEvaluation:
                 {
                     "deliveries": dg.MetadataValue.table(
                         [
-                            dg.TableRecord({c: gap.as_json()[c] or "missing" for c in columns})
+                            dg.TableRecord(
+                                {c: gap.as_json()[c] or "missing" for c in columns}
+                                | {"waits_for": gap.waits_for}
+                            )
                             for gap in gaps[:_MOST_SHOWN]
                         ]
                     )

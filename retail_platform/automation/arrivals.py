@@ -30,6 +30,7 @@ from retail_platform.lake.inbox import (
     plan_arrivals,
     read_rejections,
     record_rejections,
+    with_companions,
 )
 from retail_platform.lake.queue import ArrivalQueue, Message
 from retail_platform.lake.store import INBOX, Lake
@@ -41,6 +42,8 @@ from retail_platform.resources import LakeResource
 _GAP_DAYS = 7
 """Days without files that still belong to one range; beyond, two runs cost less than the planned
 events of the empty days between."""
+
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class ArrivalDesk:
             paths: look at these objects only; None lists the inbox.
         """
         known = read_rejections(lake)
+        if paths is not None:
+            names = [path.removeprefix(INBOX) for path in paths]
+            paths = [INBOX + name for name in with_companions(names, self.contracts)]
         plan = plan_arrivals(
             lake.list(INBOX) if paths is None else lake.find(sorted(paths)),
             self.contracts,
@@ -147,8 +153,13 @@ class ArrivalDesk:
 
 def identity(arrivals: Iterable[Arrival]) -> str:
     """Short fingerprint of a set of files in their present versions."""
-    text = json.dumps(sorted((a.name, a.object.version) for a in arrivals))
+    text = json.dumps(sorted(_version_of(a) for a in arrivals))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _version_of(arrival: Arrival) -> tuple[str, ...]:
+    versions = (arrival.object.version, arrival.control_version)
+    return (arrival.name, *(version for version in versions if version))
 
 
 def _ranges(partitions: Collection[Partition], order: Collection[str]) -> list[Slices]:
@@ -286,7 +297,8 @@ def build_inbox_sensor(
         if not fresh:
             return dg.SensorResult(
                 skip_reason=f"Nothing new: {len(plan.arrivals)} files on their way, "
-                f"{len(plan.rejections)} refused, {plan.settling} still being written.",
+                f"{len(plan.rejections)} refused, {plan.settling} still being written."
+                + "".join(f" {half}." for half in plan.waiting[:_MOST_SHOWN]),
                 cursor=cursor,
             )
         requests = desk.range_requests(fresh)

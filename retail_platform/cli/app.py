@@ -153,6 +153,8 @@ def status(as_json: Json = False) -> None:
         print_json(found.as_json())
     else:
         fact(f"{found.waiting} files waiting, {found.settling} still being written")
+        for half in found.halves:
+            fact(str(half))
         countries = sorted({c for f in found.feeds for c in f.complete_through})
         table(
             "Newest batch day by feed and country",
@@ -176,7 +178,10 @@ def status(as_json: Json = False) -> None:
             table(
                 "Missing or late deliveries",
                 ["feed", "partition", "due", "delivered"],
-                [tuple(value or "missing" for value in g.as_json().values()) for g in found.gaps],
+                [
+                    tuple(value or "missing" for value in g.as_json().values())[:4]
+                    for g in found.gaps
+                ],
             )
         if found.rejections:
             table(

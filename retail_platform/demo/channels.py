@@ -739,7 +739,12 @@ def _movement_files(world: World, market: Market, days: Ints, rows: pl.DataFrame
         pl.col("reference").alias("Reference"),
     )
     contents = split_csv(frame, sizes)
-    for day, size, data in zip(days.tolist(), sizes.tolist(), contents, strict=True):
+    so_far = np.concatenate([[0], np.cumsum(frame["Quantity"].to_numpy())])
+    pieces = np.diff(so_far[np.concatenate([[0], np.cumsum(sizes)])])
+    for day, size, total, data in zip(
+        days.tolist(), sizes.tolist(), pieces.tolist(), contents, strict=True
+    ):
+        data += f"TRL,{size},{total}\n".encode()
         yield File(file_name("inventory_movements", market.token, day), day, data, size)
 
 

@@ -1,8 +1,8 @@
 """The gate: inbox files of one feed become manifests, Parquet and quarantine, or are refused.
 
 Commit protocol, harmless to interrupt anywhere: data and quarantine objects (named by content) ->
-original in history -> manifest put (the commit point) -> inbox object deleted. Running it
-again over the same inbox gives the same lake.
+original in history -> manifest put (the commit point) -> inbox objects deleted, the control file
+before its data file. Running it again over the same inbox gives the same lake.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ import polars.selectors as cs
 from retail_platform.contract import Drift, FeedContract, Format
 from retail_platform.countries import CountryRegistry
 from retail_platform.errors import ConfigurationError, FileRejected, GateFault, RetailError
+from retail_platform.gate.control_totals import Meter, Stated, Trailer, read_sidecar
 from retail_platform.gate.drift import EvolvedColumns
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
 from retail_platform.gate.json_frames import JsonPiece, json_frame
@@ -44,7 +45,7 @@ from retail_platform.gate.text import (
     pieces_of,
     with_last,
 )
-from retail_platform.lake.inbox import Arrival, Rejection
+from retail_platform.lake.inbox import Arrival, Rejection, inbox_name
 from retail_platform.lake.manifest import (
     FileFacts,
     Manifest,
@@ -53,6 +54,7 @@ from retail_platform.lake.manifest import (
 )
 from retail_platform.lake.schemas import EXTRA, ObservedSchema, record_schemas
 from retail_platform.lake.store import (
+    HISTORY,
     Lake,
     LakeObject,
     data_path,
@@ -78,6 +80,8 @@ OBJECT_ROWS = 4_000_000
 """Rows of one Parquet object of a single large file (about 100 MB for receipts)."""
 
 Step = Callable[[str], None]
+StoredOriginal = tuple[LakeObject, str, str]
+"""A file, where in history it belongs, and the checksum of its content."""
 
 
 @dataclass
@@ -189,17 +193,17 @@ class Gate:
         repeated: list[tuple[Arrival, dict[str, FileFacts]]] = []
         rejections: list[Rejection] = []
         with self._quoting_nobody():
-            for arrival, text in self._fetch(arrivals):
+            for arrival, text, stated in self._fetch(arrivals):
                 if isinstance(text, FileRejected):
                     rejections.append(self._rejection(arrival, text))
                     continue
                 try:
                     file_id = file_id_of(arrival.name, text.checksum)
-                    facts = self._already_judged(arrival, file_id, known)
+                    facts = self._already_judged(arrival, file_id, stated, known)
                     if facts:
                         repeated.append((arrival, {arrival.file.country: facts}))
                     else:
-                        batch.add(arrival, file_id, text)
+                        batch.add(arrival, file_id, text, stated)
                 except FileRejected as error:
                     rejections.append(self._rejection(arrival, error))
                 finally:
@@ -231,25 +235,32 @@ class Gate:
 
     def _fetch(
         self, arrivals: Sequence[Arrival]
-    ) -> Iterator[tuple[Arrival, FileText | FileRejected]]:
-        def one(arrival: Arrival) -> tuple[Arrival, FileText | FileRejected] | None:
+    ) -> Iterator[tuple[Arrival, FileText | FileRejected, Stated | None]]:
+        declared = self._contract.ingestion.control_totals
+
+        def one(arrival: Arrival) -> tuple[Arrival, FileText | FileRejected, Stated | None] | None:
+            stated: Stated | None = None
             try:
-                return arrival, fetch(
+                if declared:
+                    stated = read_sidecar(self._lake, arrival.controls, declared, self._keys)
+                text = fetch(
                     self._lake,
                     arrival.object,
                     self._contract.ingestion.fallback_encoding,
                     self._keys,
                 )
             except FileRejected as error:
-                return arrival, error
+                return arrival, error, None
             except PermissionError as error:
-                return arrival, FileRejected(
+                refused = FileRejected(
                     "unreadable_object",
                     f"The file cannot be read: {error}.",
                     "Give it read access to what this sender uploads, and deliver the file again.",
                 )
+                return arrival, refused, None
             except FileNotFoundError:
                 return None  # taken in meanwhile, or withdrawn by its sender
+            return arrival, text, stated
 
         yield from (found for found in self._lake.each(one, arrivals) if found)
 
@@ -264,17 +275,32 @@ class Gate:
         return [Partition(code, file.day) for code in codes]
 
     def _already_judged(
-        self, arrival: Arrival, file_id: str, known: Mapping[Partition, Manifest]
+        self,
+        arrival: Arrival,
+        file_id: str,
+        stated: Stated | None,
+        known: Mapping[Partition, Manifest],
     ) -> FileFacts | None:
-        """Facts of the same content under the same contract; a split file is judged again."""
+        """Facts of the same content under the same contract; a split file is judged again.
+
+        So is one beside which another control file lies.
+        """
         partitions = self.possible_partitions(arrival)
         manifest = known.get(partitions[0]) if len(partitions) == 1 else None
         facts = manifest.files.get(file_id) if manifest else None
+        if facts and stated and facts.control_file != self._control_path(arrival, stated):
+            return None
         return facts if facts and facts.schema_version == self._contract.schema_version else None
 
     def _rejection(self, arrival: Arrival, error: FileRejected) -> Rejection:
         told = error.discreetly() if self._contract.holds_pii else error
-        return Rejection.of(told, arrival.object, arrival.file, self._contract.schema_version)
+        return Rejection.of(
+            told,
+            arrival.object,
+            arrival.file,
+            self._contract.schema_version,
+            arrival.control_version,
+        )
 
     def _store_rows(self, judged: "_Judged") -> list[tuple[Arrival, dict[str, FileFacts]]]:
         feed = self._contract.name
@@ -305,6 +331,9 @@ class Gate:
                     history=self.history_path(file.arrival, file.checksum),
                     schema_id=file.schema.schema_id,
                     evolved=file.schema.evolved,
+                    control_totals=file.stated.totals if file.stated else {},
+                    control_file=self._control_path(file.arrival, file.stated),
+                    control_checksum=file.stated.checksum if file.stated else "",
                 )
                 for country, counts in file.counts.items()
             }
@@ -318,6 +347,19 @@ class Gate:
         partition = Partition(arrival.file.country, arrival.file.day)
         path = history_path(self._contract.name, partition, arrival.name, checksum)
         return encrypted_history_path(path) if self._protector else path
+
+    def _control_path(self, arrival: Arrival, stated: Stated | None) -> str | None:
+        """Where a control file lies once its data file is taken in."""
+        if stated is None or not arrival.controls:
+            return None
+        path = arrival.controls[0].path
+        if not path.startswith(HISTORY):
+            partition = Partition(arrival.file.country, arrival.file.day)
+            name = inbox_name(arrival.controls[0])
+            path = history_path(self._contract.name, partition, name, stated.checksum)
+        if self._protector and not is_encrypted_history(path):
+            path = encrypted_history_path(path)
+        return path
 
     def _put_parquet(
         self, frames: Iterable[pl.DataFrame], path_of: Callable[[str], str]
@@ -353,9 +395,14 @@ class Gate:
         known = {**known, **report.manifests}
         self._on_step("history")
         # An original in history is never written again: the inbox may hold other content by now.
-        kept = {facts.history for m in known.values() for facts in m.files.values()}
-        originals = [(a.object, next(iter(f.values()))) for a, f in accepted]
-        self.keep_originals([(o, facts) for o, facts in originals if facts.history not in kept])
+        kept = {
+            path
+            for m in known.values()
+            for facts in m.files.values()
+            for path in (facts.history, facts.control_file)
+        }
+        originals = [o for a, f in accepted for o in originals_of(a, next(iter(f.values())))]
+        self.keep_originals([original for original in originals if original[1] not in kept])
         # A file replaced while it was read is left for the next look: what lies in the inbox now
         # is not what was judged.
         unchanged = [(a, f) for a, f in accepted if self._unchanged(a)]
@@ -369,39 +416,85 @@ class Gate:
         self._on_step("manifests")
         write_manifests(self._lake, [m for p, m in changed.items() if m != known.get(p)])
         self._on_step("inbox")
-        self._lake.delete_many([a.object.path for a, _ in unchanged if self._unchanged(a)])
+        done = [a for a, _ in unchanged if self._unchanged(a)]
+        # What is left by a process that dies here is a delivery the manifest knows; a control file
+        # that is left would be held against the next data file of its name.
+        self._lake.delete_many([control.path for a in done for control in a.controls])
+        self._on_step("inbox data")
+        self._lake.delete_many([a.object.path for a in done])
         report.manifests.update(changed)
         report.files += len(unchanged)
         return report
 
-    def keep_originals(self, originals: Sequence[tuple[LakeObject, FileFacts]]) -> None:
+    def clear_away(self, waiting: Iterable[Arrival]) -> None:
+        """Delete data files of the inbox that are taken in already.
+
+        A process that died between deleting a control file and its data file leaves a data file
+        that would wait for ever.
+        """
+        files = list(waiting)
+        known = self._known_manifests(files)
+        for arrival in files:
+            deliveries = [
+                manifest.files[delivery.file_id]
+                for partition in self.possible_partitions(arrival)
+                if (manifest := known.get(partition))
+                for delivery in manifest.deliveries
+                if delivery.delivered_at == arrival.object.modified
+            ]
+            same_name = [facts for facts in deliveries if facts.name == arrival.name]
+            if not same_name:
+                continue
+            digest = hashlib.sha256()
+            try:
+                for piece in pieces_of(self._lake, arrival.object):
+                    digest.update(piece)
+            except FileNotFoundError:
+                continue
+            taken_in = digest.hexdigest() in {facts.checksum for facts in same_name}
+            if taken_in and self._unchanged(arrival):
+                self._lake.delete_many([arrival.object.path])
+
+    def keep_originals(self, originals: Sequence[StoredOriginal]) -> None:
         """Bring files into history, encrypted if the feed holds personal data.
 
         A file that is gone or was replaced meanwhile is left out; whoever commits looks whether
         it is still the one that was judged.
         """
         if self._keys is None or self._protector is None:
-            self._lake.copy_many([(obj.path, facts.history) for obj, facts in originals])
+            self._lake.copy_many([(obj.path, path) for obj, path, _ in originals])
             return
         keys = self._keys
 
-        def one(original: tuple[LakeObject, FileFacts]) -> None:
-            obj, facts = original
+        def one(original: StoredOriginal) -> None:
+            obj, path, checksum = original
             # Only ciphertext is ever spooled to disk, and only the right content is put.
             with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES) as sealed:
                 try:
-                    sealed.writelines(encrypted(pieces_of(self._lake, obj), facts.checksum, keys))
+                    sealed.writelines(encrypted(pieces_of(self._lake, obj), checksum, keys))
                 except (FileNotFoundError, ContentChanged):
                     return
                 sealed.seek(0)
-                self._lake.put(facts.history, sealed)
+                self._lake.put(path, sealed)
 
         for _ in self._lake.each(one, originals):
             pass
 
     def _unchanged(self, arrival: Arrival) -> bool:
-        now = self._lake.head(arrival.object.path)
-        return now is not None and now.version == arrival.object.version
+        for obj in (arrival.object, *arrival.controls):
+            now = self._lake.head(obj.path)
+            if now is None or now.version != obj.version:
+                return False
+        return True
+
+
+def originals_of(arrival: Arrival, facts: FileFacts) -> list[StoredOriginal]:
+    """A data file and its control file, on their way into history."""
+    originals = [(arrival.object, facts.history, facts.checksum)]
+    if facts.control_file:
+        path, checksum = facts.control_file, facts.control_checksum
+        originals += [(control, path, checksum) for control in arrival.controls]
+    return originals
 
 
 def file_id_of(name: str, checksum: str) -> str:
@@ -444,6 +537,7 @@ class _File:
     counts: defaultdict[str, _Counts] = field(default_factory=lambda: defaultdict(_Counts))
     first_bad_row: int | None = None
     seen_lines: SeenLines | None = None
+    stated: Stated | None = None
 
     @property
     def total(self) -> _Counts:
@@ -488,9 +582,15 @@ class _Batch:
         self._waiting_characters = 0
         self._good = Pile()
         self._bad = Pile()
+        self._meter = Meter(contract)
 
-    def add(self, arrival: Arrival, file_id: str, text: FileText) -> None:
+    def add(
+        self, arrival: Arrival, file_id: str, text: FileText, stated: Stated | None = None
+    ) -> None:
         """Read one file; frames are judged as soon as enough rows wait.
+
+        Args:
+            stated: by its control file.
 
         Raises:
             FileRejected: the file cannot be read to its end.
@@ -503,11 +603,14 @@ class _Batch:
             self._files.append(_File(arrival, file_id, text.checksum, facts, schema))
             read = self._read_json
         else:
-            layout = recognise(text.head(20), self._contract)
+            trailer = self._trailer_of(arrival)
+            head = trailer.without(text.head(21)) if trailer else text.head(20)
+            layout = recognise(head, self._contract)
             facts = {**layout.describe(), **written}
             schema = self._schema(layout, text.encoding)
             self._files.append(_File(arrival, file_id, text.checksum, facts, schema))
-            read = partial(self._read_csv, layout)
+            read = partial(self._read_csv, layout, trailer)
+        self._files[number].stated = stated
         try:
             read(number, text)
         except FileRejected as error:
@@ -519,13 +622,26 @@ class _Batch:
             self._schemas[layout, encoding] = observed_schema(layout, encoding, self._contract)
         return self._schemas[layout, encoding]
 
-    def _read_csv(self, layout: Layout, number: int, text: FileText) -> None:
-        for rows in text.rows(layout.delimiter):
+    def _trailer_of(self, arrival: Arrival) -> Trailer | None:
+        declared = self._contract.ingestion.control_totals
+        if declared is None or declared.kind != "trailer":
+            return None
+        # What is in history came before trailers were required, if it has none.
+        again = arrival.object.path.startswith(HISTORY)
+        return Trailer(declared, required=declared.required and not again)
+
+    def _read_csv(
+        self, layout: Layout, trailer: Trailer | None, number: int, text: FileText
+    ) -> None:
+        all_rows = text.rows(layout.delimiter)
+        for rows in trailer.rows(all_rows) if trailer else all_rows:
             if rows.first == 1 and not rows.last:
                 self._files[number].seen_lines = SeenLines()
             size = len(rows.text) + sum(len(line) for line, _ in rows.records or [])
             self._waiting[layout].append(Piece(number, rows))
             self._waited(size)
+        if trailer:
+            self._files[number].stated = trailer.stated()
 
     def _read_json(self, number: int, text: FileText) -> None:
         first = 1
@@ -542,7 +658,8 @@ class _Batch:
         self._judge_waiting()
         for number, file in enumerate(self._files):
             if number not in self._broken:
-                error = self._verdict(file) or self._evolved.admit(file.schema.evolved)
+                error = self._meter.difference(number, file.checksum, file.stated)
+                error = error or self._verdict(file) or self._evolved.admit(file.schema.evolved)
                 if error:
                     self._broken[number] = error
         refused = [(self._files[n].arrival, e) for n, e in sorted(self._broken.items())]
@@ -577,6 +694,7 @@ class _Batch:
         for layout, pieces in self._waiting.items():
             frame = text_frame(pieces, layout, self._contract)
             if not frame.is_empty():
+                self._meter.add(frame)
                 self._judge_frame(frame)
         self._waiting.clear()
         if any(piece.records for piece in self._waiting_records):
@@ -585,6 +703,7 @@ class _Batch:
                 self._broken.setdefault(
                     number, unexpected_columns("Records have", keys, self._contract)
                 )
+            self._meter.add(frame)
             self._judge_frame(frame)
         self._waiting_records = []
         self._waiting_characters = 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from retail_platform.gate.gate import Gate, GateReport, batches
+from retail_platform.gate.gate import Gate, GateReport, StoredOriginal, batches, originals_of
 from retail_platform.lake.inbox import Arrival
 from retail_platform.lake.manifest import Delivery, FileFacts, Manifest, write_manifests
 from retail_platform.lake.naming import FileName
@@ -44,7 +44,13 @@ def originals(manifests: Iterable[Manifest]) -> list[Original]:
             obj = LakeObject(
                 facts.history, facts.size_bytes, deliveries[-1].delivered_at, facts.checksum
             )
-            found.setdefault(facts.history, Original(obj, name, facts.name, deliveries))
+            controls = (
+                (LakeObject(facts.control_file, 0, obj.modified, facts.control_checksum),)
+                if facts.control_file
+                else ()
+            )
+            original = Original(obj, name, facts.name, deliveries, controls=controls)
+            found.setdefault(facts.history, original)
     return list(found.values())
 
 
@@ -89,11 +95,11 @@ def judge_again(
                 changed[partition] = before.with_facts(facts, original.deliveries)
         changed = {p: m for p, m in changed.items() if m != known.get(p)}
         moved = _to_encrypt(accepted)
-        gate.keep_originals([(original.object, facts) for original, facts in moved])
+        gate.keep_originals([original for _, original in moved])
         write_manifests(lake, changed.values())
         # Other partitions may still name an original that was split by country.
         lake.delete_many(
-            [o.object.path for o, _ in moved if partitions >= set(gate.possible_partitions(o))]
+            [o[0].path for a, o in moved if partitions >= set(gate.possible_partitions(a))]
         )
         done += len(batch)
         report.add(GateReport(changed, rejections, len(accepted)))
@@ -103,7 +109,11 @@ def judge_again(
 
 def _to_encrypt(
     accepted: Sequence[tuple[Arrival, Mapping[str, FileFacts]]],
-) -> list[tuple[Arrival, FileFacts]]:
-    """Files whose original shall lie elsewhere than it does."""
-    found = [(original, next(iter(by_country.values()))) for original, by_country in accepted]
-    return [(o, facts) for o, facts in found if facts.history != o.object.path]
+) -> list[tuple[Arrival, StoredOriginal]]:
+    """Files, control files among them, that shall lie elsewhere in history than they do."""
+    return [
+        (arrival, original)
+        for arrival, by_country in accepted
+        for original in originals_of(arrival, next(iter(by_country.values())))
+        if original[0].path != original[1]
+    ]

@@ -15,9 +15,13 @@ import holidays
 
 from retail_platform.contract import FeedContract
 from retail_platform.countries import ALL, CountryRegistry
+from retail_platform.lake.inbox import Waiting
 from retail_platform.lake.manifest import read_manifests
 from retail_platform.lake.store import MANIFESTS, Lake
 from retail_platform.partitions import LOOKBACK_DAYS, Partition
+
+PATIENCE = timedelta(hours=1)
+"""How long the halves of a delivery may lie apart: senders write them one after the other."""
 
 _ONE_DAY = timedelta(days=1)
 
@@ -29,12 +33,14 @@ class Gap:
     Attributes:
         due: until when, UTC.
         delivered_at: when it came after all, None while it is missing.
+        waits_for: what has not come of a delivery of which one half is there.
     """
 
     feed: str
     partition: Partition
     due: datetime
     delivered_at: datetime | None
+    waits_for: str = ""
 
     @property
     def missing(self) -> bool:
@@ -48,6 +54,7 @@ class Gap:
             "partition": str(self.partition),
             "due": f"{self.due:%Y-%m-%d %H:%M} UTC",
             "delivered": f"{self.delivered_at:%Y-%m-%d %H:%M} UTC" if self.delivered_at else None,
+            "waits_for": self.waits_for or None,
         }
 
 
@@ -88,6 +95,7 @@ def find_gaps(
     registry: CountryRegistry,
     now: datetime,
     days: int = LOOKBACK_DAYS,
+    waiting: Iterable[Waiting] = (),
 ) -> list[Gap]:
     """Deliveries of the last days that were due and are missing, or came late.
 
@@ -97,10 +105,23 @@ def find_gaps(
     Args:
         now: UTC.
         days: how far back to look.
+        waiting: halves of deliveries in the inbox; each is a gap after a while, whatever is
+            expected of its day.
     """
     since = now.date() - timedelta(days=days)
+    gaps = [
+        Gap(
+            half.arrival.file.feed,
+            Partition(half.arrival.file.country, half.arrival.file.day),
+            half.arrival.object.modified + PATIENCE,
+            None,
+            str(half),
+        )
+        for half in waiting
+        if half.arrival.object.modified + PATIENCE < now and half.arrival.file.feed in contracts
+    ]
+    halves = {(gap.feed, gap.partition) for gap in gaps}
     there = _days_there(lake, contracts)
-    gaps = []
     for feed, by_country in there.items():
         contract = contracts[feed]
         firsts = {c: Partition(c, min(days_there)) for c, days_there in by_country.items()}
@@ -114,6 +135,8 @@ def find_gaps(
                 if due is None or due > now or due < started:
                     continue
                 came = delivered.get(partition) if day in days_there else None
+                if (feed, partition) in halves:
+                    continue
                 if came is None or came > due:
                     gaps.append(Gap(feed, partition, due, came))
     return sorted(gaps, key=lambda g: (g.feed, g.partition.day, g.partition.country))

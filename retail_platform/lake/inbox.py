@@ -5,8 +5,9 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +15,13 @@ from pydantic import BaseModel, ConfigDict
 from retail_platform.contract import FeedContract
 from retail_platform.countries import CountryRegistry
 from retail_platform.errors import FileRejected
-from retail_platform.lake.naming import FileName, is_temporary, read_file_name
+from retail_platform.lake.naming import (
+    CONTROL_SUFFIXES,
+    FileName,
+    data_name_of,
+    is_temporary,
+    read_file_name,
+)
 from retail_platform.lake.store import INBOX, REJECTED, Lake, LakeObject
 from retail_platform.partitions import Partition
 
@@ -28,6 +35,7 @@ class Rejection(BaseModel):
     Attributes:
         name: name below the inbox.
         version: of the object; a new version of the file is judged anew.
+        control_version: of its control file, likewise.
         schema_version: of the contract that judged it; a changed contract judges anew.
     """
 
@@ -42,6 +50,7 @@ class Rejection(BaseModel):
     country: str | None = None
     day: date | None = None
     schema_version: str | None = None
+    control_version: str | None = None
 
     @property
     def path(self) -> str:
@@ -55,6 +64,7 @@ class Rejection(BaseModel):
         obj: LakeObject,
         name: FileName | None = None,
         schema_version: str | None = None,
+        control_version: str | None = None,
     ) -> "Rejection":
         """Record of an error about an inbox object."""
         return cls(
@@ -67,20 +77,49 @@ class Rejection(BaseModel):
             country=name.country if name else None,
             day=name.day if name else None,
             schema_version=schema_version,
+            control_version=control_version,
         )
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One inbox object and the feed, country (or ALL) and batch day its name gives it."""
+    """One inbox object and the feed, country (or ALL) and batch day its name gives it.
+
+    Attributes:
+        controls: control files beside it; more than one is for the gate to refuse.
+    """
 
     object: LakeObject
     file: FileName
+    controls: tuple[LakeObject, ...] = field(default=(), kw_only=True)
 
     @property
     def name(self) -> str:
         """Name below the inbox: the identity under which deliveries supersede each other."""
         return inbox_name(self.object)
+
+    @property
+    def control_version(self) -> str | None:
+        """Changes with every delivery of a control file; None without one."""
+        return "+".join(c.version for c in self.controls) or None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A file that waits for the one it belongs to.
+
+    Attributes:
+        arrival: the data file, or the control file if that came first.
+        awaits: name of what has not come.
+        is_data: whether it is the data file.
+    """
+
+    arrival: Arrival
+    awaits: str
+    is_data: bool
+
+    def __str__(self) -> str:
+        return f"{self.arrival.name} waits for {self.awaits}"
 
 
 @dataclass(frozen=True)
@@ -91,11 +130,13 @@ class ArrivalPlan:
         arrivals: files to take in.
         rejections: files refused by their name, or already refused by the gate in this version.
         settling: objects too young or temporary; looked at again next time.
+        waiting: data files without the control file their contract requires, and the reverse.
     """
 
     arrivals: tuple[Arrival, ...]
     rejections: tuple[Rejection, ...]
     settling: int
+    waiting: tuple[Waiting, ...] = ()
 
     def partitions(
         self, contracts: Mapping[str, FeedContract], registry: CountryRegistry
@@ -132,10 +173,18 @@ def plan_arrivals(
         now: current time, UTC.
         settle: objects modified more recently than this are left for the next look.
     """
-    refused = {(r.name, r.version, r.schema_version): r for r in known_rejections}
-    arrivals: list[Arrival] = []
+    refused = {
+        (r.name, r.version, r.schema_version, r.control_version): r for r in known_rejections
+    }
+    found: list[Arrival] = []
+    controls: dict[str, list[Arrival]] = defaultdict(list)
+    unsettled: set[str] = set()
     rejections: list[Rejection] = []
     settling = 0
+
+    def read(name: str) -> FileName:
+        return read_file_name(name, contracts, registry, first_day, now.date())
+
     for obj in objects:
         name = inbox_name(obj)
         if is_temporary(name):
@@ -143,6 +192,7 @@ def plan_arrivals(
         ahead = obj.modified - now
         if -settle < ahead <= _CLOCK_TOLERANCE:
             settling += 1
+            unsettled.add(name)
             continue
         try:
             if not obj.addressable:
@@ -159,16 +209,62 @@ def plan_arrivals(
                     f"{now:%Y-%m-%d %H:%M}; every correction would count as older.",
                     "Set the sender's clock and deliver the file again, or set its time (touch).",
                 )
-            file = read_file_name(name, contracts, registry, first_day, now.date())
+            of_data = _read_control_name(name, contracts, read)
+            if of_data:
+                controls[of_data[0]].append(Arrival(obj, of_data[1]))
+            else:
+                found.append(Arrival(obj, read(name)))
         except FileRejected as error:
             rejections.append(Rejection.of(error, obj))
-            continue
-        known = refused.get((name, obj.version, contracts[file.feed].schema_version))
-        if known:
-            rejections.append(known)
+    arrivals: list[Arrival] = []
+    waiting: list[Waiting] = []
+    for arrival in found:
+        contract = contracts[arrival.file.feed]
+        if contract.has_sidecars:
+            expected = [arrival.name + suffix for suffix in CONTROL_SUFFIXES]
+            beside = controls.pop(arrival.name, [])
+            if unsettled.intersection(expected):
+                settling += 1
+                continue
+            totals = contract.ingestion.control_totals
+            if not beside and totals and totals.required:
+                waiting.append(Waiting(arrival, " or ".join(expected), is_data=True))
+                continue
+            arrival = replace(arrival, controls=tuple(c.object for c in beside))
+        key = arrival.name, arrival.object.version, contract.schema_version, arrival.control_version
+        if key in refused:
+            rejections.append(refused[key])
         else:
-            arrivals.append(Arrival(obj, file))
-    return ArrivalPlan(tuple(arrivals), tuple(rejections), settling)
+            arrivals.append(arrival)
+    waiting += [
+        Waiting(control, data, is_data=False)
+        for data, beside in controls.items()
+        if data not in unsettled
+        for control in beside
+    ]
+    return ArrivalPlan(tuple(arrivals), tuple(rejections), settling, tuple(waiting))
+
+
+def _read_control_name(
+    name: str, contracts: Mapping[str, FeedContract], read: Callable[[str], FileName]
+) -> tuple[str, FileName] | None:
+    """Name of the data file that a control file belongs to, and what that says."""
+    data = data_name_of(name)
+    if data and any(c.has_sidecars for c in contracts.values()):
+        with suppress(FileRejected):
+            file = read(data)
+            if contracts[file.feed].has_sidecars:
+                return data, file
+    return None
+
+
+def with_companions(names: Iterable[str], contracts: Mapping[str, FeedContract]) -> Collection[str]:
+    """Names below the inbox, and those of data and control files that may belong to them."""
+    wanted = set(names)
+    if any(c.has_sidecars for c in contracts.values()):
+        data = {data_name_of(name) or name for name in wanted} | wanted
+        wanted |= data | {name + suffix for name in data for suffix in CONTROL_SUFFIXES}
+    return wanted
 
 
 def read_rejections(lake: Lake) -> list[Rejection]:

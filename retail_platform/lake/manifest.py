@@ -30,6 +30,10 @@ class FileFacts(BaseModel):
         layout: how the file was written (encoding, delimiter, header).
         schema_id: its record among the schemas of the feed; None in older manifests.
         evolved: RAW columns it brought that the contract does not know.
+        control_totals: what its sender stated about the whole file, and what was found in it:
+            ``rows``, ``sum(<column>)``, ``sha256``.
+        control_file: the sidecar that stated it, in history; None if a trailer did.
+        control_checksum: SHA-256 of the sidecar.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +54,9 @@ class FileFacts(BaseModel):
     history: str
     schema_id: str | None = None
     evolved: tuple[str, ...] = ()
+    control_totals: Mapping[str, str] = {}
+    control_file: str | None = None
+    control_checksum: str = ""
 
 
 class Delivery(BaseModel):

@@ -24,6 +24,9 @@ _NAME = re.compile(
 _LONGEST_NAME = 200
 """File systems end at 255 bytes, and the copy in history has a checksum in its name."""
 
+CONTROL_SUFFIXES = (".ctl", ".json")
+"""What the name of a control file has behind the name of the data file it belongs to."""
+
 _TEMPORARY = re.compile(r"^[.~]|\.(?:part|partial|tmp|temp|crdownload|filepart)$|#\d+$")
 
 
@@ -44,6 +47,16 @@ class FileName:
 def is_temporary(name: str) -> bool:
     """Whether the name is that of a file still being copied or an editor's leftover."""
     return bool(_TEMPORARY.search(name.rsplit("/", 1)[-1]))
+
+
+def data_name_of(name: str) -> str | None:
+    """Name of the data file, if this may be the name of a control file."""
+    for suffix in CONTROL_SUFFIXES:
+        data = name.removesuffix(suffix)
+        # A control file has the whole name before it: stores_20250105.json is a data file.
+        if data != name and "." in data.rsplit("/", 1)[-1]:
+            return data
+    return None
 
 
 def read_file_name(

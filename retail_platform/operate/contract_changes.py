@@ -251,6 +251,13 @@ def _of_ingestion(old: FeedIngestion, new: FeedIngestion) -> Found:
         ("delimiters", lambda before, after: set(after) >= set(before)),
         ("max_bad_rows", lambda before, after: after >= before),
         ("max_bad_percent", lambda before, after: after >= before),
+        # Any other change refuses files of senders who have not heard of it, or their totals.
+        (
+            "control_totals",
+            lambda before, after: (
+                before is not None and after == before.model_copy(update={"required": False})
+            ),
+        ),
     )
     for name, looser_if in rules:
         before, after = getattr(old, name), getattr(new, name)

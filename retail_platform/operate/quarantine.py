@@ -15,11 +15,15 @@ import polars as pl
 from retail_platform.contract import FeedContract, Format
 from retail_platform.errors import ConfigurationError, RetailError
 from retail_platform.gate.compression import compress
+from retail_platform.gate.control_totals import Meter, Restated, Trailer
+from retail_platform.gate.frames import Piece, text_frame
+from retail_platform.gate.json_frames import JsonPiece, json_frame
 from retail_platform.gate.json_records import read_records
-from retail_platform.gate.layout import recognise
-from retail_platform.gate.text import FileText, fetch
+from retail_platform.gate.layout import recognise, split_line
+from retail_platform.gate.text import FileText, Rows, fetch
 from retail_platform.lake.json_pages import json_file
 from retail_platform.lake.manifest import FileFacts, Manifest, read_manifests
+from retail_platform.lake.naming import CONTROL_SUFFIXES
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.partitions import Partition
 from retail_platform.protection.keys import DataKeys
@@ -192,21 +196,47 @@ def requeue(
             f"{len(lines)} corrected rows, but {len(numbers)} rows of {file.facts.name} lie in "
             "quarantine. Export them again and correct each in its place."
         )
-    if lake.head(INBOX + file.facts.name):
+    control = INBOX + file.facts.name + CONTROL_SUFFIXES[0]
+    if lake.head(INBOX + file.facts.name) or (contract.has_sidecars and lake.head(control)):
         raise NotRequeued(
             f"{file.facts.name} waits in the inbox already; run the platform first, then export "
             "again."
         )
     for number, line in zip(numbers, lines, strict=True):
         rows[number - 1] = line
+    totals = _restated(header, rows, file.facts, contract)
     if contract.ingestion.format is Format.JSON:
         records = (line.encode() for line in _lines(pl.Series(rows, dtype=pl.String), contract))
         content = b"".join(json_file(records, contract.ingestion.record_path))
     else:
         all_lines = [*([header] if header is not None else []), *rows]
+        if totals and not contract.has_sidecars:
+            all_lines.append(totals.trailer)
         content = "".join(f"{line}\n" for line in all_lines).encode()
-    lake.put(INBOX + file.facts.name, compress(content, file.facts.name))
+    packed = compress(content, file.facts.name)
+    if totals and contract.has_sidecars:
+        lake.put(control, totals.sidecar(packed).encode())
+    lake.put(INBOX + file.facts.name, packed)
     return file.facts.name, len(lines)
+
+
+def _restated(
+    header: str | None, rows: list[str], facts: FileFacts, contract: FeedContract
+) -> Restated | None:
+    """Control totals of corrected rows, in place of those that the sender stated."""
+    declared = contract.ingestion.control_totals
+    if declared is None or not (declared.required or facts.control_totals):
+        return None
+    if contract.ingestion.format is Format.JSON:
+        frame, _ = json_frame([JsonPiece(0, [row.encode() for row in rows], 1)], contract)
+    else:
+        lines = [*([header] if header is not None else []), *rows]
+        layout = recognise(lines[:20], contract)
+        records = [(line, split_line(line, layout.delimiter)) for line in lines]
+        frame = text_frame([Piece(0, Rows("", records, 1, last=True))], layout, contract)
+    meter = Meter(contract)
+    meter.add(frame)
+    return Restated(declared, meter.totals(0))
 
 
 def _lines(rows: pl.Series, contract: FeedContract) -> pl.Series:
@@ -234,9 +264,13 @@ def _original_rows(
 
 
 def _csv_rows(text: FileText, contract: FeedContract) -> tuple[str | None, list[str]]:
-    layout = recognise(text.head(20), contract)
+    declared = contract.ingestion.control_totals
+    trailer = Trailer(declared, required=False) if declared and declared.kind == "trailer" else None
+    head = text.head(21)
+    layout = recognise(trailer.without(head) if trailer else head[:20], contract)
     rows: list[str] = []
-    for chunk in text.rows(layout.delimiter):
+    chunks = text.rows(layout.delimiter)
+    for chunk in trailer.rows(chunks) if trailer else chunks:
         if chunk.records is not None:
             rows += [line for line, _ in chunk.records]
         else:

@@ -14,7 +14,7 @@ import duckdb
 
 from retail_platform.automation.arrivals import ArrivalDesk
 from retail_platform.lake.completeness import Gap, find_gaps
-from retail_platform.lake.inbox import Rejection
+from retail_platform.lake.inbox import Rejection, Waiting
 from retail_platform.lake.store import MANIFESTS, Lake
 from retail_platform.resilience.breaker import Breakers, CircuitState
 from retail_platform.warehouse.publish import CATALOGUE
@@ -54,6 +54,7 @@ class Status:
     marts: tuple[MartStatus, ...]
     gaps: tuple[Gap, ...]
     circuits: tuple[CircuitState, ...] = ()
+    halves: tuple[Waiting, ...] = ()
 
     @property
     def missing(self) -> list[Gap]:
@@ -65,6 +66,7 @@ class Status:
         return {
             "waiting_files": self.waiting,
             "files_being_written": self.settling,
+            "halves_of_deliveries": [str(half) for half in self.halves],
             "refused_files": [r.model_dump(mode="json") for r in self.rejections],
             "missing_or_late": [gap.as_json() for gap in self.gaps],
             "feeds": [asdict(f) for f in self.feeds],
@@ -88,7 +90,7 @@ def read_status(
     feeds = tuple(
         FeedStatus(feed, counts[feed], dict(sorted(days[feed].items()))) for feed in desk.contracts
     )
-    gaps = find_gaps(lake, desk.contracts, desk.registry, datetime.now(UTC))
+    gaps = find_gaps(lake, desk.contracts, desk.registry, datetime.now(UTC), waiting=plan.waiting)
     return Status(
         len(plan.arrivals),
         plan.settling,
@@ -97,6 +99,7 @@ def read_status(
         _marts(published),
         tuple(gaps),
         tuple(breakers.states()) if breakers else (),
+        plan.waiting,
     )
 
 
