@@ -167,7 +167,8 @@ class ControlTotals(BaseModel):
 class FeedIngestion(BaseModel):
     """`ingestion` custom property of a contract: what the gate needs beyond the standard.
 
-    `drift` decides about columns the contract does not know, announced by a header:
+    `drift` decides about columns the contract does not know, announced by a header or, in JSON,
+    by the keys of a record (those inside its values are kept by `rescue` and `evolve` alone):
 
     * `freeze`: the file is refused.
     * `rescue`: their values are kept in `_rescued`, as JSON by header.
@@ -613,8 +614,6 @@ def _protection_problems(column: Column) -> Iterator[str]:
 
 def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
     rules = contract.ingestion
-    if rules.format is Format.JSON and rules.drift not in (Drift.FREEZE, Drift.RESCUE):
-        yield f"drift {rules.drift.value} works on CSV files; JSON knows freeze and rescue"
     if rules.drift is Drift.EVOLVE and contract.holds_pii:
         yield (
             "drift evolve is not for feeds with personal data: nobody has classified what a new "

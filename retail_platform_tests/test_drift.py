@@ -15,7 +15,15 @@ from typing import Any
 import duckdb
 import pytest
 
-from retail_platform.contract import Drift, FeedContract, is_usable_name, read_contract
+from retail_platform.contract import (
+    Drift,
+    FeedContract,
+    Format,
+    is_usable_name,
+    read_contract,
+)
+from retail_platform.errors import ConfigurationError
+from retail_platform.gate import gate
 from retail_platform.gate.drift import MAX_EVOLVED_COLUMNS, evolved_name
 from retail_platform.gate.gate import Gate
 from retail_platform.gate.replay import judge_again
@@ -163,6 +171,180 @@ class TestUnknownColumns:
 def warehouse_of(desk: Desk) -> DuckDBWarehouse:
     assert desk.warehouse
     return desk.warehouse
+
+
+# ----------------------------------------------------------------------------------- JSON records
+
+JSON_FILE = "customers_FR_20250111.json"
+
+
+def as_json(contract: FeedContract) -> FeedContract:
+    """The same feed, delivered as JSON."""
+    return replace(
+        contract, ingestion=contract.ingestion.model_copy(update={"format": Format.JSON})
+    )
+
+
+def records(*extra: dict[str, Any], country: str = "FR") -> str:
+    """A customer a line, with further keys."""
+    rows = people(*[{}] * len(extra), country=country)
+    pairs = zip(rows, extra, strict=True)
+    return "\n".join(json.dumps({**r, **keys}, ensure_ascii=False) for r, keys in pairs)
+
+
+@pytest.fixture
+def json_desk(tmp_path: Path, request: pytest.FixtureRequest) -> Desk:
+    """Four customers, two of them with values under unknown keys, taken in under a mode."""
+    desk = desk_with(tmp_path, drifting(request.param, as_json(CUSTOMERS)))
+    desk.deliver("customers_FR_20250110.json", records({}))
+    desk.take_in()
+    desk.deliver(
+        JSON_FILE,
+        records(
+            {"loyaltyPoints": 5.50, "Größe": None},
+            {"Größe": {"eu": [1, 2]}},
+            {"Größe": "", "LOYALTY-POINTS": " "},
+            {},
+        ),
+    )
+    desk.deliver("customers_DE_20250111.json", records({}, country="DE"))
+    desk.take_in()
+    assert desk.raw_counts("customers")["DE"] == 1
+    return desk
+
+
+class TestUnknownKeys:
+    @pytest.mark.parametrize("json_desk", [Drift.FREEZE], indirect=True)
+    def test_freeze_refuses_the_file(self, json_desk: Desk) -> None:
+        assert json_desk.inbox() == {JSON_FILE}
+
+    @pytest.mark.parametrize("json_desk", [Drift.RESCUE], indirect=True)
+    def test_rescue_keeps_them_as_they_are(self, json_desk: Desk) -> None:
+        kept = [text and json.loads(text) for _, text in in_raw(json_desk, "_rescued")]
+        assert kept[:2] == [{"loyaltyPoints": 5.5, "Größe": None}, {"Größe": {"eu": [1, 2]}}]
+        assert kept[3] is None
+
+    @pytest.mark.parametrize("json_desk", [Drift.EVOLVE], indirect=True)
+    def test_evolve_adds_text_columns_that_are_null_elsewhere(self, json_desk: Desk) -> None:
+        assert in_raw(json_desk, "loyalty_points, grosse, _rescued") == [
+            (1, "5.5", None, None),
+            (2, None, '{"eu":[1,2]}', None),
+            (3, None, None, None),
+            (4, None, None, None),
+        ]
+        elsewhere = json_desk.raw("customers", "loyalty_points, grosse", "FR|2025-01-10")
+        assert elsewhere == [(None, None)]
+        facts = json_desk.facts("customers", KEY)
+        assert set(facts.evolved) == {"loyalty_points", "grosse"}
+        schema = read_schemas(json_desk.lake, "customers")[str(facts.schema_id)]
+        assert [(c.header, c.column) for c in schema.columns if c.evolved] == [
+            ("Größe", "grosse"),
+            ("LOYALTY-POINTS", "loyalty_points"),
+            ("loyaltyPoints", "loyalty_points"),
+        ]
+
+    @pytest.mark.parametrize("json_desk", [Drift.DISCARD_ROW], indirect=True)
+    def test_discard_row_quarantines_records_that_use_one(self, json_desk: Desk) -> None:
+        assert in_raw(json_desk, "_rescued") == [(3, None), (4, None)]
+        facts = json_desk.facts("customers", KEY)
+        assert dict(facts.reasons) == {"row:unknown_column": 2}
+        assert [number for number, *_ in json_desk.quarantine(facts)] == [1, 2]
+
+    @pytest.mark.parametrize("json_desk", [Drift.DISCARD_VALUE], indirect=True)
+    def test_discard_value_drops_and_counts_them(self, json_desk: Desk) -> None:
+        assert in_raw(json_desk, "_rescued") == [(n, None) for n in (1, 2, 3, 4)]
+        assert raw_names(warehouse_of(json_desk)) == set(raw_columns(CUSTOMERS))
+        assert dict(json_desk.facts("customers", KEY).reasons) == {
+            "Größe:discarded_unknown_column": 1,
+            "loyaltyPoints:discarded_unknown_column": 1,
+        }
+
+    def test_discard_value_gives_up_optional_values_and_counts_loaded_records_only(
+        self, tmp_path: Path
+    ) -> None:
+        desk = desk_with(tmp_path, drifting(Drift.DISCARD_VALUE, as_json(CUSTOMERS)))
+        desk.deliver(
+            JSON_FILE, records({"gender": "robot", "a": 1}, {"name": None, "a": 2}, {"a": 3})
+        )
+        desk.take_in()
+        assert in_raw(desk, "gender, _rescued") == [
+            (1, None, '{"gender":{"value":"robot","code":"not_allowed"}}'),
+            (3, "F", None),
+        ]
+        assert dict(desk.facts("customers", KEY).reasons) == {
+            "a:discarded_unknown_column": 2,
+            "gender:discarded_not_allowed": 1,
+            "name:required": 1,
+        }
+
+    def test_discarded_keys_of_personal_data_are_not_named(self, tmp_path: Path) -> None:
+        contract = drifting(Drift.DISCARD_VALUE, as_json(CONTRACTS["customers"]))
+        desk = desk_with(tmp_path, contract)
+        desk.deliver(JSON_FILE, records({"Zoé Faure": 1, "Chloé Martin": 2}))
+        desk.take_in()
+        reasons = dict(desk.facts("customers", KEY).reasons)
+        assert reasons == {"row:discarded_unknown_column": 2}
+
+    def test_evolve_is_not_for_personal_data(self, tmp_path: Path) -> None:
+        doc = document("customers")
+        ingestion(doc).update({"drift": "evolve", "format": "json", "variants": []})
+        with pytest.raises(ConfigurationError, match="evolve is not for feeds with personal data"):
+            read_contract(write(tmp_path, doc))
+
+    def test_one_column_spelled_twice_in_a_record_breaks_that_record(self, tmp_path: Path) -> None:
+        desk = desk_with(tmp_path, drifting(Drift.EVOLVE, as_json(CUSTOMERS)))
+        desk.deliver(JSON_FILE, records({"myPoints": 1, "my_points": 2}, {"My Points": 3}))
+        desk.take_in()
+        assert in_raw(desk, "my_points") == [(2, "3")]
+        assert dict(desk.facts("customers", KEY).reasons) == {"row:duplicate_key": 1}
+
+    def test_what_makes_no_column_is_rescued(self, tmp_path: Path) -> None:
+        weather = drifting(Drift.EVOLVE, CONTRACTS["weather"])
+        desk = desk_with(tmp_path, weather)
+        observation = {
+            "city": "Lyon",
+            "date": "2025-01-11",
+            "temperature": {"min": 1, "max": 4, "unit": "C"},
+            "***": [1],
+            "uvIndex": 3,
+        }
+        desk.deliver("weather_FR_20250111.json", json.dumps({"observations": [observation]}))
+        desk.take_in()
+        ((index, kept),) = desk.raw("weather", "uv_index, _rescued")
+        assert index == "3"
+        assert json.loads(kept) == {"***": [1], "temperature": {"unit": "C"}}
+
+    def test_a_feed_gains_no_more_than_a_hundred(self, tmp_path: Path) -> None:
+        desk = desk_with(tmp_path, drifting(Drift.EVOLVE, as_json(CUSTOMERS)))
+        desk.deliver(JSON_FILE, records(*({f"k{n}": 1} for n in range(MAX_EVOLVED_COLUMNS + 1))))
+        desk.deliver("customers_FR_20250112.json", records({"points": 1}))
+        outcome = desk.take_in()
+        assert outcome.code(JSON_FILE) == "too_many_new_columns"
+        assert "101 columns that are new" in outcome.refused[JSON_FILE].seen
+        assert "k1" not in raw_names(warehouse_of(desk))
+        assert desk.raw("customers", "points") == [("1",)]
+
+    def test_neither_the_order_nor_the_size_of_chunks_matters(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deliveries = [
+            (JSON_FILE, records({"points": 1}, {"tier": "gold"}, {"points": None}), 1),
+            (JSON_FILE, records({"points": 2}, {"Tier": "x"}), 2),
+            ("customers_FR_20250112.json", records({}, {"once": True}), 3),
+        ]
+        found = []
+        for number, order in enumerate(([0, 1, 2], [2, 1, 0])):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            desk = desk_with(folder, drifting(Drift.EVOLVE, as_json(CUSTOMERS)))
+            start = datetime(2025, 1, 14, tzinfo=UTC)
+            for name, text, minute in (deliveries[n] for n in order):
+                desk.deliver(name, text, at=start + timedelta(minutes=minute))
+                desk.take_in()
+            found.append((contents(warehouse_of(desk)), remembered(desk)))
+            assert contents(rebuilt(desk, folder / "rebuilt")) == found[-1][0]
+            monkeypatch.setattr(gate, "CHUNK_CHARACTERS", 1)
+        assert found[0] == found[1]
 
 
 # ------------------------------------------------------------------------------ values that break
@@ -340,8 +522,7 @@ class TestEvolvedColumns:
         assert in_raw(desk, "points") == [(1, None), (2, None)]
         assert contents(warehouse_of(desk)) == contents(rebuilt(desk, tmp_path / "rebuilt"))
         known = {m.partition: m for m in [desk.manifest("customers", KEY)]}
-        gate = Gate(desk.lake, contract, REGISTRY)
-        report = judge_again(gate, desk.lake, known, set(known))
+        report = judge_again(Gate(desk.lake, contract, REGISTRY), desk.lake, known, set(known))
         desk.load("customers", report.manifests.values())
         assert in_raw(desk, "points") == [(1, 7)]
         assert contents(warehouse_of(desk)) == contents(rebuilt(desk, tmp_path / "again"))

@@ -1,6 +1,7 @@
 """Columns the contract does not know: what they are called in RAW, and how many a feed may gain.
 
-What happens to their values is decided where rows are split (`frames`) and judged (`rows`).
+What happens to their values is decided where rows are split (`frames`, `json_frames`) and judged
+(`rows`).
 """
 
 import hashlib
@@ -63,7 +64,7 @@ class EvolvedColumns:
             new = sorted(together - self._known)
             return FileRejected(
                 "too_many_new_columns",
-                f"The header has {len(new)} columns that are new ({', '.join(new[:5])}, ...), and "
+                f"The file has {len(new)} columns that are new ({', '.join(new[:5])}, ...), and "
                 f"feed {self._contract.name} has gained {len(self._known)} already.",
                 f"A feed may gain {MAX_EVOLVED_COLUMNS} columns. Leave them out, or add to the "
                 "contract what is needed.",

@@ -26,7 +26,7 @@ from retail_platform.errors import ConfigurationError, FileRejected, GateFault, 
 from retail_platform.gate.control_totals import Meter, Stated, Trailer, read_sidecar
 from retail_platform.gate.drift import EvolvedColumns
 from retail_platform.gate.frames import Piece, text_frame, with_countries, without_repetitions
-from retail_platform.gate.json_frames import JsonPiece, json_frame
+from retail_platform.gate.json_frames import UNKNOWN_KEYS, JsonPiece, json_frame
 from retail_platform.gate.json_records import read_records
 from retail_platform.gate.layout import (
     Layout,
@@ -538,6 +538,7 @@ class _File:
     first_bad_row: int | None = None
     seen_lines: SeenLines | None = None
     stated: Stated | None = None
+    evolved: set[str] = field(default_factory=set)
 
     @property
     def total(self) -> _Counts:
@@ -657,6 +658,9 @@ class _Batch:
         """Judge what still waits; decide which files hold too many bad rows."""
         self._judge_waiting()
         for number, file in enumerate(self._files):
+            if file.evolved:  # in JSON known only once all records are read
+                encoding = file.layout["encoding"]
+                file.schema = observed_json_schema(encoding, self._contract, file.evolved)
             if number not in self._broken:
                 error = self._meter.difference(number, file.checksum, file.stated)
                 error = error or self._verdict(file) or self._evolved.admit(file.schema.evolved)
@@ -700,9 +704,12 @@ class _Batch:
         if any(piece.records for piece in self._waiting_records):
             frame, strangers = json_frame(self._waiting_records, self._contract)
             for number, keys in strangers.items():
-                self._broken.setdefault(
-                    number, unexpected_columns("Records have", keys, self._contract)
-                )
+                if self._contract.ingestion.drift is Drift.EVOLVE:
+                    self._files[number].evolved |= set(keys)
+                else:
+                    self._broken.setdefault(
+                        number, unexpected_columns("Records have", keys, self._contract)
+                    )
             self._meter.add(frame)
             self._judge_frame(frame)
         self._waiting_records = []
@@ -779,19 +786,19 @@ class _Batch:
         """Values of good rows that were given up: the rows are loaded, the counts inform."""
         if self._contract.ingestion.drift is not Drift.DISCARD_VALUE:
             return
-        name = pl.col("reason").str.strip_prefix(EXTRA)
-        unknown = (
-            judged.good.select("_file", "_country", cs.starts_with(EXTRA))
-            .unpivot(index=["_file", "_country"], variable_name="reason")
-            .drop_nulls("value")
-            .select(
-                "_file",
-                "_country",
-                # Their names are words of the file, see `FileRejected.discreet`.
-                reason=(pl.lit("row") if self._contract.holds_pii else name)
-                + ":discarded_unknown_column",
+        if UNKNOWN_KEYS in judged.good.columns:
+            keys = judged.good.select("_file", "_country", name=UNKNOWN_KEYS)
+            named = keys.explode("name").drop_nulls("name")
+        else:
+            named = (
+                judged.good.select("_file", "_country", cs.starts_with(EXTRA))
+                .unpivot(index=["_file", "_country"], variable_name="name")
+                .drop_nulls("value")
+                .with_columns(pl.col("name").str.strip_prefix(EXTRA))
             )
-        )
+        # Their names are words of the file, see `FileRejected.discreet`.
+        name = pl.lit("row") if self._contract.holds_pii else pl.col("name")
+        unknown = named.select("_file", "_country", reason=name + ":discarded_unknown_column")
         for values in (judged.discarded, unknown):
             for number, country, reason, count in (
                 values.group_by("_file", "_country", "reason").len().rows()

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from retail_platform.contract import Drift, FeedContract, normalised_header
+from retail_platform.gate.drift import MAX_EVOLVED_COLUMNS, evolved_name
 from retail_platform.gate.json_text import (
     MAX_DEPTH,
     all_valid,
@@ -23,6 +24,10 @@ from retail_platform.gate.json_text import (
     unescaped,
     with_quoted_constants,
 )
+from retail_platform.lake.schemas import EXTRA
+
+UNKNOWN_KEYS = f"{EXTRA}keys"
+"""Column with the unknown keys of each record: a list, because nobody knows how many there are."""
 
 NO_OBJECT = b"{}"
 """Stands for a record that has no values, so that rows and records stay in step."""
@@ -88,24 +93,39 @@ def json_frame(
     """Values of records as the contract's columns.
 
     Returns:
-        `META` columns (country and batch day still null) and every contract column as text; and by
-        file the keys that the contract does not know, if it does not allow any.
+        `META` columns (country and batch day still null) and every contract column as text. Keys
+        the contract does not know are there as columns under their `EXTRA` names if the feed's
+        drift is `evolve`, and as `UNKNOWN_KEYS`, those of the row with a value, if it is
+        `discard_value`. And by file these keys, if it is `freeze` or `evolve`.
     """
+    drift = contract.ingestion.drift
     records = [record for piece in pieces for record in piece.records]
     sound, problems = _sound(records)
     found = _Found(len(records))
-    unknown = found.take_apart(b"\n".join(sound), steps_of(contract))
-    problems |= found.problems
+    unknown, below = found.take_apart(b"\n".join(sound), steps_of(contract))
     file = np.repeat([p.file for p in pieces], [len(p.records) for p in pieces])
     row = [np.arange(len(p.records)) + p.first for p in pieces]
     strangers: dict[int, list[str]] = {}
-    if contract.ingestion.drift is Drift.FREEZE and unknown.height:
+    if drift in (Drift.FREEZE, Drift.EVOLVE) and unknown.height:
         by_file = pl.DataFrame({"file": file[unknown["row"].to_numpy()], "key": unknown["key"]})
         for number, key in by_file.unique(maintain_order=True).rows():
             strangers.setdefault(number, []).append(key)
     nothing = pl.Series([None] * len(records), dtype=pl.String)
+    rescued = nothing
+    carried: dict[str, pl.Series] = {}
+    match drift:
+        case Drift.RESCUE:
+            rescued = _objects(pl.concat([unknown, below]), len(records))
+        case Drift.EVOLVE:
+            crowded = [n for n, keys in strangers.items() if len(keys) > MAX_EVOLVED_COLUMNS]
+            carried, nameless = found.evolved(unknown, ~np.isin(file, crowded), contract)
+            rescued = _objects(pl.concat([nameless, below]), len(records))
+        case Drift.DISCARD_ROW:
+            found.refuse_filled(unknown)
+        case Drift.DISCARD_VALUE:
+            carried = {UNKNOWN_KEYS: found.filled(unknown)}
+    problems |= found.problems
     problem = nothing.scatter(list(problems), pl.Series(list(problems.values()), dtype=pl.String))
-    rescue = contract.ingestion.drift is Drift.RESCUE
     frame = pl.DataFrame(
         {
             "_file": pl.Series(file, dtype=pl.UInt32),
@@ -114,8 +134,9 @@ def json_frame(
             "_country": nothing,
             "_batch_date": pl.Series([None] * len(records), dtype=pl.Date),
             "_problem": problem,
-            "_rescued": found.rescued if rescue else nothing,
+            "_rescued": rescued,
             **{c.name: found.columns.get(c.name, nothing) for c in contract.columns},
+            **carried,
         }
     )
     return frame, strangers
@@ -160,32 +181,75 @@ class _Found:
 
     Attributes:
         columns: contract column -> text.
-        rescued: what no column names, as a JSON object; null where there is nothing.
         problems: record -> why it cannot be taken.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self.columns: dict[str, pl.Series] = {}
-        self.rescued: pl.Series
         self.problems: dict[int, str] = {}
 
-    def take_apart(self, text: bytes, steps: dict[str, _Step]) -> pl.DataFrame:
+    def take_apart(self, text: bytes, steps: dict[str, _Step]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Read all columns.
 
         Args:
             text: the records, parted by line feeds.
 
         Returns:
-            `row` and `key` of what no column names on the first level.
+            `row`, `key` and `value` of what no column names on the first level; and of the first
+            level's keys in whose values something is left that no column names.
         """
-        rows = np.arange(self._count, dtype=np.uint32)
-        unknown, self.rescued = self._level(text, rows, steps)
-        return unknown
+        return self._level(text, np.arange(self._count, dtype=np.uint32), steps)
+
+    def filled(self, unknown: pl.DataFrame) -> pl.Series:
+        """Keys that have a value, by record; null for a record without any."""
+        nothing = pl.Series([None] * self._count, dtype=pl.List(pl.String))
+        with_value = unknown.filter(self._text(unknown).is_not_null())
+        if with_value.is_empty():
+            return nothing
+        by_row = with_value.group_by("row", maintain_order=True).agg(pl.col("key").unique())
+        rows = pl.DataFrame({"row": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
+        return rows.join(by_row, on="row", how="left", maintain_order="left")["key"]
+
+    def refuse_filled(self, unknown: pl.DataFrame) -> None:
+        """Refuse records with a value under an unknown key."""
+        if unknown.height:
+            with_value = unknown.filter(self._text(unknown).is_not_null())
+            self._note(with_value["row"].to_numpy(), "row:unknown_column")
+
+    def evolved(
+        self, unknown: pl.DataFrame, wanted: np.ndarray, contract: FeedContract
+    ) -> tuple[dict[str, pl.Series], pl.DataFrame]:
+        """Unknown keys as columns.
+
+        Args:
+            wanted: by record; the others are of files that bring too many and are refused.
+
+        Returns:
+            `EXTRA` name -> text; and what is left, of keys that make no name.
+        """
+        unknown = unknown.filter(wanted[unknown["row"].to_numpy()])
+        names = {key: evolved_name(key, contract) for key in unknown["key"].unique()}
+        named = unknown.with_columns(
+            name=pl.col("key").replace_strict(names, return_dtype=pl.String),
+            text=self._text(unknown),
+        )
+        nameless = named.filter(pl.col("name") == "").select(unknown.columns)
+        columns = {}
+        for (name,), mine in sorted(named.partition_by("name", as_dict=True).items()):
+            if not name:
+                continue
+            again = ~mine["row"].is_first_distinct()
+            if again.any():  # spelled in two ways by the same record
+                self._note(mine.filter(again)["row"].to_numpy(), "row:duplicate_key")
+                mine = mine.filter(~again)
+            nothing = pl.Series([None] * self._count, dtype=pl.String)
+            columns[f"{EXTRA}{name}"] = nothing.scatter(mine["row"], mine["text"])
+        return columns, nameless
 
     def _level(
         self, text: bytes, rows: np.ndarray, steps: dict[str, _Step]
-    ) -> tuple[pl.DataFrame, pl.Series]:
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """One level of objects.
 
         Args:
@@ -193,7 +257,7 @@ class _Found:
             rows: the record each of them is from.
 
         Returns:
-            Unknown keys by `row`, and what is to be kept of each record.
+            `row`, `key` and `value` of what no step names, and of what is left below named keys.
         """
         frame, deepest = members(text)
         frame = frame.with_columns(pl.Series("row", rows[frame["row"].to_numpy()]))
@@ -209,7 +273,7 @@ class _Found:
         unknown = frame.filter(named["key"].is_null()) if None in parts else frame.clear()
         twice = unknown.filter(~pl.struct("row", "key").is_first_distinct())
         self._note(twice["row"].to_numpy(), "row:duplicate_key")
-        kept = [unknown]
+        kept = [unknown.clear()]
         for name, step in steps.items():
             mine = parts.get(name)
             if mine is None:
@@ -222,7 +286,7 @@ class _Found:
                 self._fill(column, mine["row"], self._text(mine))
             if step.below:
                 kept.append(self._below(mine.with_columns(key=pl.lit(name)), step))
-        return unknown, _objects(pl.concat(kept), self._count)
+        return unknown, pl.concat(kept)
 
     def _below(self, mine: pl.DataFrame, step: _Step) -> pl.DataFrame:
         """Objects and arrays that steps lead into; returns what is left of them."""
@@ -231,7 +295,8 @@ class _Found:
         kept = [mine.filter(~start.is_in(["{", "["]) & (mine["value"] != "null"))]
         if not objects.is_empty():
             text = objects["value"].str.join("\n").item().encode()
-            _, left = self._level(text, objects["row"].to_numpy(), step.below)
+            unknown, below = self._level(text, objects["row"].to_numpy(), step.below)
+            left = _objects(pl.concat([unknown, below]), self._count)
             of_rows = objects.with_columns(value=left.gather(objects["row"]))
             kept.append(of_rows.filter(pl.col("value").is_not_null()))
         if not arrays.is_empty():

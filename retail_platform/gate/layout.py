@@ -5,7 +5,7 @@ Only the arrangement of a file is decided here; whether values are right is judg
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from retail_platform.contract import Drift, FeedContract, normalised_header
@@ -104,16 +104,27 @@ def observed_schema(layout: Layout, encoding: str, contract: FeedContract) -> Ob
     )
 
 
-def observed_json_schema(encoding: str, contract: FeedContract) -> ObservedSchema:
-    """What the registry remembers of a JSON file, whose records each say what they hold."""
+def observed_json_schema(
+    encoding: str, contract: FeedContract, evolved: Collection[str] = ()
+) -> ObservedSchema:
+    """What the registry remembers of a JSON file, whose records each say what they hold.
+
+    Args:
+        evolved: keys of its records that the contract does not know, if they become columns.
+    """
+    known = [
+        ObservedColumn(header=".".join(c.path) or c.header, column=c.name) for c in contract.columns
+    ]
+    names = {key: evolved_name(key, contract) for key in sorted(evolved)}
+    gained = [
+        ObservedColumn(header=key, column=name or None, evolved=bool(name))
+        for key, name in names.items()
+    ]
     return ObservedSchema(
         feed=contract.name,
         contract_version=contract.version,
         facts={"encoding": encoding, "format": "json"},
-        columns=tuple(
-            ObservedColumn(header=".".join(c.path) or c.header, column=c.name)
-            for c in contract.columns
-        ),
+        columns=(*known, *gained),
     )
 
 

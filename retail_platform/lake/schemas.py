@@ -57,7 +57,9 @@ class ObservedSchema(BaseModel):
     @property
     def evolved(self) -> tuple[str, ...]:
         """RAW columns the contract does not know."""
-        return tuple(c.column for c in self.columns if c.evolved and c.column)
+        # In JSON records may spell one column in several ways.
+        names = (c.column for c in self.columns if c.evolved and c.column)
+        return tuple(dict.fromkeys(names))
 
 
 def record_schemas(lake: Lake, schemas: Iterable[ObservedSchema]) -> None:
