@@ -419,8 +419,10 @@ class Gate:
         done = [a for a, _ in unchanged if self._unchanged(a)]
         # What is left by a process that dies here is a delivery the manifest knows; a control file
         # that is left would be held against the next data file of its name.
-        self._lake.delete_many([control.path for a in done for control in a.controls])
-        self._on_step("inbox data")
+        controls = [control.path for a in done for control in a.controls]
+        if controls:
+            self._lake.delete_many(controls)
+            self._on_step("inbox data")
         self._lake.delete_many([a.object.path for a in done])
         report.manifests.update(changed)
         report.files += len(unchanged)
