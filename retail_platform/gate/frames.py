@@ -7,16 +7,22 @@ naming columns, telling the country of a row, finding exact repetitions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from retail_platform.contract import Drift, FeedContract
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.gate.layout import Layout
 from retail_platform.gate.rows import META
-from retail_platform.gate.text import Rows, lines_of
+from retail_platform.gate.text import Lines, Rows, lines_of
 from retail_platform.lake.schemas import EXTRA
 
 _QUOTED = r'"(?:[^"]|"")*"'
+_MAY_BEGIN_SPACE = np.zeros(256, np.bool_)
+_MAY_BEGIN_SPACE[list(b"\t\v\f\r \xc2\xe1\xe2\xe3")] = True
+_MAY_END_SPACE = np.zeros(256, np.bool_)
+_MAY_END_SPACE[[*b"\t\v\f\r \x85\x9f\xa0\xa8\xa9\xaf", *range(0x80, 0x8B)]] = True
+"""First and last bytes of all white space there is in Unicode, and of some letters."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +79,61 @@ def _numbered(lines: pl.DataFrame, pieces: Sequence[Piece], layout: Layout) -> p
 
 def _plain_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     """Rows that are one line each."""
-    lines = lines_of(pl.Series([p.rows.text for p in pieces], dtype=pl.String))
-    meta = _numbered(lines.rename({"line": "_line"}), pieces, layout)
-    line = pl.col("_line")
-    bare = meta["_line"]
-    quotes = bare.str.contains('"', literal=True)
-    if quotes.any():
-        unquoted = bare.filter(quotes).str.replace_all(_QUOTED, "")
-        bare = bare.scatter(quotes.arg_true(), unquoted)
-    delimiters = bare.str.count_matches(layout.delimiter, literal=True)
-    meta = meta.with_columns(_problem=_problem(line, pl.lit(delimiters) + 1, layout))
-    whole = meta.filter(pl.col("_problem").is_null())
-    return pl.concat(
-        [whole.hstack(_values(whole["_line"], layout)), meta.filter(~pl.col("_problem").is_null())],
-        how="diagonal",
+    texts = [p.rows.text for p in pieces]
+    texts = [text if text.endswith(b"\n") or not text else text + b"\n" for text in texts]
+    lines = lines_of(b"".join(texts) if len(texts) > 1 else texts[0])
+    piece = np.searchsorted(np.cumsum([len(text) for text in texts]), lines.start, side="right")
+    line = lines.series
+    count, blanks = _delimiters(lines, layout)
+    if b'"' in lines.text:
+        quotes = line.str.contains('"', literal=True)
+        unquoted = line.filter(quotes).str.replace_all(_QUOTED, "")
+        found = unquoted.str.count_matches(layout.delimiter, literal=True)
+        count[quotes.to_numpy()] = found.to_numpy()
+    frame = pl.DataFrame(
+        {"piece": pl.Series(piece, dtype=pl.UInt32), "_line": line, "_width": count + 1}
     )
+    meta = _numbered(frame, pieces, layout)
+    problem = _problem(pl.col("_line"), pl.col("_width"), layout)
+    meta = meta.with_columns(_problem=problem).drop("_width")
+    whole = meta.filter(pl.col("_problem").is_null())
+    values = _values(whole["_line"], layout)
+    values = values.with_columns(_blank_to_null(pl.col(values.columns[n])) for n in blanks)
+    if whole.height == meta.height:
+        return whole.hstack(values)
+    return pl.concat(
+        [whole.hstack(values), meta.filter(~pl.col("_problem").is_null())], how="diagonal"
+    )
+
+
+def _delimiters(lines: Lines, layout: Layout) -> tuple[np.ndarray, Sequence[int]]:
+    """What the bytes of lines tell before they are split.
+
+    Returns:
+        Delimiters of each line, those inside quotes included; and the fields that may have white
+        space around their values, or nothing but that.
+    """
+    width = len(layout.fields)
+    octets = np.frombuffer(lines.text, np.uint8)
+    if not layout.delimiter.isascii():
+        found = lines.series.str.count_matches(layout.delimiter, literal=True)
+        return found.to_numpy().copy(), range(width)
+    delimiter = np.flatnonzero(octets == ord(layout.delimiter))
+    if b'"' not in lines.text and delimiter.size == lines.start.size * (width - 1):
+        # If every line has its share of them, values stand in columns.
+        table = delimiter.reshape(-1, width - 1).T
+        if (table[0] >= lines.start).all() and (table[-1] < lines.end).all():
+            starts = [lines.start, *(column + 1 for column in table)]
+            lasts = [*(column - 1 for column in table), lines.end - 1]
+            # Of an empty value these are the bytes around it.
+            blanks = [
+                n
+                for n, (start, last) in enumerate(zip(starts, lasts, strict=True))
+                if _MAY_BEGIN_SPACE[octets[start]].any() or _MAY_END_SPACE[octets[last]].any()
+            ]
+            return np.full(lines.start.size, width - 1), blanks
+    first, beyond = np.searchsorted(delimiter, [lines.start, lines.end])
+    return beyond - first, range(width)
 
 
 def _values(lines: pl.Series, layout: Layout) -> pl.DataFrame:
@@ -120,7 +166,11 @@ def _quoted_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     ).hstack(pl.DataFrame(values, schema=dict.fromkeys(names, pl.String()), orient="row"))
     frame = _numbered(frame, pieces, layout)
     problem = _problem(pl.col("_line"), pl.col("_width"), layout)
-    return frame.with_columns(_problem=problem).drop("_width")
+    return (
+        frame.with_columns(_blank_to_null(pl.col(name)) for name in names)
+        .with_columns(_problem=problem)
+        .drop("_width")
+    )
 
 
 def _fields(layout: Layout) -> list[str]:
@@ -142,7 +192,7 @@ def _problem(line: pl.Expr, width: pl.Expr, layout: Layout) -> pl.Expr:
 def _arrange(frame: pl.DataFrame, layout: Layout, contract: FeedContract) -> pl.DataFrame:
     position = {name: f"c{i}" for i, name in enumerate(layout.fields)}
     columns = [
-        _blank_to_null(pl.col(position[c.name])).alias(c.name)
+        pl.col(position[c.name]).alias(c.name)
         if c.name in position
         else pl.lit(None, dtype=pl.String).alias(c.name)
         for c in contract.columns
@@ -171,11 +221,7 @@ def _unknown_columns(
         A reason against the row, what is kept as JSON, and columns that stay in the frame.
     """
     nothing = pl.lit(None, dtype=pl.String)
-    values = {
-        name: _blank_to_null(pl.col(field))
-        for name, field in position.items()
-        if name.startswith(EXTRA)
-    }
+    values = {name: pl.col(field) for name, field in position.items() if name.startswith(EXTRA)}
     named = [value.alias(name) for name, value in values.items()]
     if not values:
         return nothing, nothing, []

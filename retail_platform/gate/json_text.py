@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 import polars as pl
-import pyarrow as pa
+
+from retail_platform.gate.text import slices
 
 BLANK = b" \t\r\n\xef\xbb\xbf"
 """White space of JSON, and the byte order marks that are left where files were joined."""
@@ -174,8 +175,8 @@ def members(objects: bytes) -> tuple[pl.DataFrame, np.ndarray]:
     frame = pl.DataFrame(
         {
             "row": pl.Series(row, dtype=pl.UInt32),
-            "key": unescaped(_slices(objects, start + 1, end - 1)),
-            "value": _slices(objects, *_trimmed(objects, position[colon] + 1, position[colon + 1])),
+            "key": unescaped(slices(objects, start + 1, end - 1)),
+            "value": slices(objects, *_trimmed(objects, position[colon] + 1, position[colon + 1])),
         }
     )
     return frame, deepest
@@ -197,7 +198,7 @@ def elements(arrays: bytes) -> pl.DataFrame:
     frame = pl.DataFrame(
         {
             "row": pl.Series(np.cumsum(_STEP[kind] == 1)[before] - 1, dtype=pl.UInt32),
-            "value": _slices(arrays, *_trimmed(arrays, position[before] + 1, position[before + 1])),
+            "value": slices(arrays, *_trimmed(arrays, position[before] + 1, position[before + 1])),
         }
     )
     # An empty array has one element that is not there.
@@ -217,17 +218,6 @@ def _trimmed(text: bytes, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarra
         end[right] -= 1
         right = right[_SPACE[octets[end[right] - 1]] & (start[right] < end[right])]
     return start, end
-
-
-def _slices(text: bytes, start: np.ndarray, end: np.ndarray) -> pl.Series:
-    """Parts of some text that follow each other; what lies between them is skipped, not copied."""
-    if not start.size:
-        return pl.Series([], dtype=pl.String)
-    offsets = np.empty(2 * start.size, np.int64)
-    offsets[::2], offsets[1::2] = start, end
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
-    whole = pa.Array.from_buffers(pa.large_string(), offsets.size - 1, buffers)
-    return pl.Series(whole).gather_every(2)
 
 
 def all_valid(texts: Sequence[bytes]) -> bool:

@@ -298,7 +298,7 @@ def _moment(text: pl.Expr, column: Column, pattern: str) -> pl.Expr:
         pattern = pattern.replace("%z", "")
     elif "%z" in pattern:
         text = text.str.replace(r"[Zz]$", "+00:00")  # `%z` does not know it
-    value = text.str.to_datetime(pattern, time_unit="us", strict=False)
+    value = text.str.to_datetime(pattern, time_unit="us", strict=False, cache=False)
     if "%z" in pattern:
         value = value.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return pl.when(value.dt.date().is_between(_EARLIEST, _LATEST)).then(value)

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TypeVar
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from retail_platform.errors import FileRejected
 from retail_platform.gate.compression import decompress
@@ -27,14 +29,21 @@ IN_MEMORY_BYTES = 64 << 20
 """Larger content is spooled to disk, so memory stays bounded whatever a partner sends."""
 
 CHUNK_CHARACTERS = 12 << 20
-"""Text judged at once, in characters: some hundred thousand rows. Columns of text and of values
+"""Text judged at once, in bytes of UTF-8: some hundred thousand rows. Columns of text and of values
 take about ten times that in memory."""
 
 _FEW_LINES = 500
 """Up to this many lines Python is done before polars has begun."""
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 128 << 10
+"""Looked at once; more than fits into a processor's cache takes twice as long."""
+
 _TEXT_BYTES = 8 << 20
+_LINE_FEED = ord("\n")
+_MAY_BE_SPACE = np.zeros(256, np.bool_)
+_MAY_BE_SPACE[list(b"\t\n\v\f\r \xc2\xe1\xe2\xe3")] = True
+"""First bytes of all white space there is in Unicode, and of some letters."""
+
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -50,34 +59,70 @@ class Rows:
     """Consecutive data rows of one file, none of them blank except inside `text`.
 
     Attributes:
-        text: lines separated by line feeds, each one row (blank lines count for nothing).
+        text: UTF-8; lines separated by line feeds, each one row (blank lines count for nothing).
         records: where quotes need a reader of their own, instead of `text`: the original text of
             each row, without its line end, and its values.
         first: number of the first row in the file, from 1 (a header counts as a row here).
         last: whether the file ends here.
     """
 
-    text: str
+    text: bytes
     records: list[tuple[str, list[str]]] | None
     first: int
     last: bool
 
 
-def lines_of(text: pl.Series) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Lines:
+    """Lines of some text that are not blank, and where they are in it.
+
+    Attributes:
+        start: position of the first byte of each.
+        end: position behind its last byte.
+    """
+
+    text: bytes
+    start: np.ndarray
+    end: np.ndarray
+
+    @property
+    def series(self) -> pl.Series:
+        """The lines as strings; the text is not copied."""
+        return slices(self.text, self.start, self.end)
+
+
+def lines_of(text: bytes) -> Lines:
     """Lines that are not blank.
 
     Args:
-        text: pieces of text.
-
-    Returns:
-        `piece` (index of the text a line is from) and `line`, in order.
+        text: UTF-8, lines separated by line feeds.
     """
-    return (
-        pl.DataFrame({"line": text.str.split("\n")})
-        .with_row_index("piece")
-        .explode("line")
-        .filter(pl.col("line").str.contains(r"\S"))
-    )
+    octets = np.frombuffer(text, np.uint8)
+    end = np.flatnonzero(octets == _LINE_FEED)
+    if octets.size and octets[-1] != _LINE_FEED:
+        end = np.append(end, octets.size)
+    start = np.zeros_like(end)
+    start[1:] = end[:-1] + 1
+    if not end.size:
+        return Lines(text, start, end)
+    # An empty line begins with its line feed, which counts as a space.
+    doubtful = _MAY_BE_SPACE[octets[start]]
+    if not doubtful.any():
+        return Lines(text, start, end)
+    kept = ~doubtful
+    kept[doubtful] = slices(text, start[doubtful], end[doubtful]).str.contains(r"\S").to_numpy()
+    return Lines(text, start[kept], end[kept])
+
+
+def slices(text: bytes, start: np.ndarray, end: np.ndarray) -> pl.Series:
+    """Parts of UTF-8 text that follow each other; what lies between them is skipped, not copied."""
+    if not start.size:
+        return pl.Series([], dtype=pl.String)
+    offsets = np.empty(2 * start.size, np.int64)
+    offsets[::2], offsets[1::2] = start, end
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
+    whole = pa.Array.from_buffers(pa.large_string(), offsets.size - 1, buffers)
+    return pl.Series(whole).gather_every(2)
 
 
 class FileText:
@@ -97,10 +142,8 @@ class FileText:
         encoding: str,
         compression: str,
         quoted: bool,
-        text: str | None,
     ) -> None:
         self._content = content
-        self._text = text
         self.checksum = checksum
         self.encoding = encoding
         self.compression = compression
@@ -120,46 +163,48 @@ class FileText:
             return self._quoted_rows(delimiter)
         return self._plain_rows()
 
-    def pieces(self) -> Iterator[bytes]:
-        """The text in UTF-8, in bounded pieces; line ends stay as they are."""
+    def pieces(self, size: int | None = None) -> Iterator[bytes]:
+        """The text in UTF-8, in bounded pieces; line ends stay as they are.
+
+        Args:
+            size: bytes of the file that a piece holds, if not the usual number.
+        """
+        size = size or _TEXT_BYTES
         self._content.seek(0)
         if self.encoding in ("utf-8", "utf-8-sig"):
             self._content.seek(len(codecs.BOM_UTF8) if self.encoding == "utf-8-sig" else 0)
-            yield from iter(lambda: self._content.read(_TEXT_BYTES), b"")
+            yield from iter(lambda: self._content.read(size), b"")
             return
         decoder = codecs.getincrementaldecoder(self.encoding)()
-        for piece in iter(lambda: self._content.read(_TEXT_BYTES), b""):
+        for piece in iter(lambda: self._content.read(size), b""):
             yield decoder.decode(piece).encode()
 
     def close(self) -> None:
         """Free memory or the temporary file."""
-        self._text = None
         self._content.close()
 
-    def _chunks(self) -> Iterator[str]:
+    def _chunks(self) -> Iterator[bytes]:
         """The text in pieces of whole lines; however lines ended, a line feed parts them now."""
-        if self._text is not None and len(self._text) <= CHUNK_CHARACTERS:
-            text = self._text
-            yield text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-            return
-        self._content.seek(0)
-        # newline=None: \n, \r\n and \r all end a line, as partners mix them.
-        wrapper = io.TextIOWrapper(self._content, encoding=self.encoding, newline=None)
-        try:
-            while text := wrapper.read(CHUNK_CHARACTERS):
-                yield text + wrapper.readline()
-        finally:
-            # A reader abandoned by an error may be finished only after its file was closed.
-            if not self._content.closed:
-                wrapper.detach()
+        waiting: list[bytes] = []
+        for piece in self.pieces(CHUNK_CHARACTERS):
+            # \n, \r\n and \r all end a line, as partners mix them. Whether one \r at the end of a
+            # piece is half of a \r\n shows in the next.
+            cut = max(piece.rfind(b"\n"), piece.rfind(b"\r", 0, len(piece) - 1)) + 1
+            if not cut:
+                waiting.append(piece)
+                continue
+            yield _with_line_feeds(b"".join([*waiting, piece[:cut]]))
+            waiting = [piece[cut:]] if cut < len(piece) else []
+        if waiting:
+            yield _with_line_feeds(b"".join(waiting))
 
     def _lines(self) -> Iterator[str]:
         for text in self._chunks():
             start = 0
             while start < len(text):
-                end = text.find("\n", start)
+                end = text.find(b"\n", start)
                 end = len(text) if end < 0 else end
-                yield text[start:end]
+                yield text[start:end].decode()
                 start = end + 1
 
     def _plain_rows(self) -> Iterator[Rows]:
@@ -167,7 +212,7 @@ class FileText:
         for text, last in with_last(self._chunks()):
             yield Rows(text, None, first, last)
             if not last:
-                first += lines_of(pl.Series([text])).height
+                first += lines_of(text).start.size
 
     def _is_one_row_per_line(self, delimiter: str) -> bool:
         """Whether all quotes stand around whole values and close in their line.
@@ -178,11 +223,11 @@ class FileText:
         value = rf'(?:[^"{re.escape(delimiter)}]*|"(?:[^"]|"")*")'
         plain = re.compile(rf"{value}(?:{re.escape(delimiter)}{value})*")
         for text in self._chunks():
-            if text.count("\n") <= _FEW_LINES:
-                quoted = [line for line in text.split("\n") if '"' in line]
+            if text.count(b"\n") <= _FEW_LINES:
+                quoted = [line for line in text.decode().split("\n") if '"' in line]
                 alone = all(plain.fullmatch(line) and line.strip('" \t') for line in quoted)
             else:
-                lines = pl.Series([text]).str.split("\n").explode()
+                lines = lines_of(text).series
                 lines = lines.filter(lines.str.contains('"', literal=True))
                 alone = (
                     lines.str.contains(f"^(?:{plain.pattern})$") & ~lines.str.contains(r'^[\s"]*$')
@@ -210,7 +255,7 @@ class FileText:
                 started = reader.line_num + 1
                 if any(value.strip() for value in row) or delimiter in text:
                     if size > CHUNK_CHARACTERS:
-                        yield Rows("", records, first, last=False)
+                        yield Rows(b"", records, first, last=False)
                         first, size, records = first + len(records), 0, []
                     records.append((text, row))
                     size += len(text)
@@ -221,7 +266,11 @@ class FileText:
                 'Write quotes inside values twice ("") or leave them out, and deliver again.',
             ) from exc
         if records:
-            yield Rows("", records, first, last=True)
+            yield Rows(b"", records, first, last=True)
+
+
+def _with_line_feeds(text: bytes) -> bytes:
+    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in text else text
 
 
 def _blank(line: str) -> bool:
@@ -270,11 +319,11 @@ def fetch(
                 "Deliver the file again; a day without rows is a file with just the header, or []"
                 " in JSON.",
             )
-        encoding, quoted, text = _examine(content, fallback_encoding)
+        encoding, quoted = _examine(content, fallback_encoding)
     except FileRejected:
         content.close()
         raise
-    return FileText(content, digest.hexdigest(), encoding, compression, quoted, text)
+    return FileText(content, digest.hexdigest(), encoding, compression, quoted)
 
 
 def pieces_of(lake: Lake, obj: LakeObject) -> Iterable[bytes]:
@@ -282,16 +331,13 @@ def pieces_of(lake: Lake, obj: LakeObject) -> Iterable[bytes]:
     return [lake.get(obj.path)] if obj.size <= IN_MEMORY_BYTES else lake.chunks(obj.path)
 
 
-def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool, str | None]:
-    """Encoding, whether a quote occurs, and the whole text if it is one chunk."""
-    size = content.tell()
+def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool]:
+    """Encoding, and whether a quote occurs."""
     content.seek(0)
     head = content.read(4096)
     encoding = next((codec for bom, codec in _BOMS if head.startswith(bom)), None)
     encoding = encoding or _utf16_without_bom(head)
     decoder = codecs.getincrementaldecoder(encoding or "utf-8")("strict")
-    keep = size <= CHUNK_CHARACTERS
-    kept: list[str] = []
     quoted = special = False
     content.seek(0)
     try:
@@ -299,8 +345,6 @@ def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool, str | None]:
             text = decoder.decode(piece)
             quoted = quoted or '"' in text
             special = special or not text.isascii()
-            if keep:
-                kept.append(text)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as exc:
         # Characters that were valid UTF-8 up to here mean a damaged file, not another encoding:
@@ -314,8 +358,8 @@ def _examine(content: IO[bytes], fallback: str) -> tuple[str, bool, str | None]:
             ) from exc
         content.seek(0)
         quoted = any(b'"' in piece for piece in iter(lambda: content.read(_PIECE_BYTES), b""))
-        return fallback, quoted, None
-    return encoding or "utf-8", quoted, "".join(kept) if keep else None
+        return fallback, quoted
+    return encoding or "utf-8", quoted
 
 
 def _utf16_without_bom(head: bytes) -> str | None:

@@ -274,5 +274,5 @@ def _csv_rows(text: FileText, contract: FeedContract) -> tuple[str | None, list[
         if chunk.records is not None:
             rows += [line for line, _ in chunk.records]
         else:
-            rows += [line for line in chunk.text.split("\n") if line.strip()]
+            rows += [line for line in chunk.text.decode().split("\n") if line.strip()]
     return (rows[0], rows[1:]) if layout.header is not None else (None, rows)
