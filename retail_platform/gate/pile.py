@@ -62,16 +62,14 @@ class SeenLines:
     def see(self, lines: pl.Series) -> pl.Series:
         """Remember the lines of a chunk; tells for each whether an earlier chunk had it."""
         hashes = lines.hash(seed=17).to_numpy()
-        order = np.argsort(hashes)
-        ascending = hashes[order]
+        ascending = np.sort(hashes)
         known = np.zeros(len(hashes), np.bool_)
         for earlier in self._sorted:
             at = np.searchsorted(earlier, ascending)
             known |= earlier[np.minimum(at, len(earlier) - 1)] == ascending
+        again = ascending[known]
         if self._sorted and len(self._sorted[-1]) + len(ascending) <= _MERGED:
             ascending = np.sort(np.concatenate([self._sorted.pop(), ascending]), kind="stable")
         if len(ascending):
             self._sorted.append(ascending)
-        found = np.empty_like(known)
-        found[order] = known
-        return pl.Series(found)
+        return pl.Series(np.isin(hashes, again) if again.size else np.zeros_like(known))

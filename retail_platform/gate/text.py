@@ -7,7 +7,6 @@ do not fit comfortably in memory are spooled to a temporary file while they are 
 import codecs
 import csv
 import hashlib
-import io
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
