@@ -162,7 +162,9 @@ class Trailer:
         self._declared = declared
         self._required = required
         marker = re.escape(declared.marker)
-        self._line = re.compile(rf'^ *(?:{marker}|"{marker}") *(?:$|(?P<by>[,;|\t]))', re.MULTILINE)
+        line = rf'^ *(?:{marker}|"{marker}") *(?:$|(?P<by>[,;|\t]))'
+        self._line = re.compile(line)
+        self._line_in_bytes = re.compile(line.encode(), re.MULTILINE)
         self._found: str | None = None
 
     def without(self, head: Iterable[str]) -> list[str]:
@@ -204,14 +206,16 @@ class Trailer:
     def _of_text(self, chunk: Rows) -> Rows:
         if self._found is not None and chunk.text.strip():
             raise self._misplaced()
-        found = list(self._line.finditer(chunk.text)) if self._declared.marker in chunk.text else []
+        if self._declared.marker.encode() not in chunk.text:
+            return chunk
+        found = list(self._line_in_bytes.finditer(chunk.text))
         if not found:
             return chunk
         start = found[0].start()
-        line, _, behind = chunk.text[start:].partition("\n")
+        line, _, behind = chunk.text[start:].partition(b"\n")
         if behind.strip():
             raise self._misplaced(len(found))
-        self._found = line
+        self._found = line.decode()
         return replace(chunk, text=chunk.text[:start])
 
     def _of_records(self, chunk: Rows) -> Rows:

@@ -6,7 +6,6 @@ before its data file. Running it again over the same inbox gives the same lake.
 """
 
 import hashlib
-import io
 import tempfile
 import traceback
 from collections import Counter, defaultdict
@@ -75,9 +74,6 @@ many files; beyond some hundred files the call no longer shows in the total."""
 
 BATCH_BYTES = 96 << 20
 """Bytes read together; bounds memory at a few hundred megabytes for wide text frames."""
-
-OBJECT_ROWS = 4_000_000
-"""Rows of one Parquet object of a single large file (about 100 MB for receipts)."""
 
 Step = Callable[[str], None]
 StoredOriginal = tuple[LakeObject, str, str]
@@ -308,9 +304,9 @@ class Gate:
         record_schemas(self._lake, [s for i, s in schemas.items() if i not in self._recorded])
         self._recorded |= schemas.keys()
         self._on_step("data")
-        data = self._put_parquet(judged.good, lambda digest: data_path(feed, digest))
+        data = self._put_objects(judged.good, lambda digest: data_path(feed, digest))
         self._on_step("quarantine")
-        quarantine = self._put_parquet(judged.bad, lambda digest: quarantine_path(feed, digest))
+        quarantine = self._put_objects(judged.bad, lambda digest: quarantine_path(feed, digest))
         accepted = []
         for file in judged.files:
             by_country = {
@@ -361,16 +357,11 @@ class Gate:
             path = encrypted_history_path(path)
         return path
 
-    def _put_parquet(
-        self, frames: Iterable[pl.DataFrame], path_of: Callable[[str], str]
+    def _put_objects(
+        self, contents: Iterable[bytes], path_of: Callable[[str], str]
     ) -> tuple[str, ...]:
         paths = []
-        for frame in frames:
-            if frame.is_empty():
-                continue
-            buffer = io.BytesIO()
-            frame.write_parquet(buffer, compression="zstd", compression_level=1)
-            content = buffer.getvalue()
+        for content in contents:
             path = path_of(hashlib.sha256(content).hexdigest()[:32])
             self._lake.put(path, content)
             paths.append(path)
@@ -557,8 +548,8 @@ class _File:
 @dataclass(frozen=True)
 class _Judged:
     files: list[_File]
-    good: Iterator[pl.DataFrame]
-    bad: Iterator[pl.DataFrame]
+    good: Iterator[bytes]
+    bad: Iterator[bytes]
 
 
 class _Batch:
@@ -583,8 +574,10 @@ class _Batch:
         self._waiting: dict[Layout, list[Piece]] = defaultdict(list)
         self._waiting_records: list[JsonPiece] = []
         self._waiting_characters = 0
-        self._good = Pile()
-        self._bad = Pile()
+        stored = [name for c in contract.columns for name in c.stored]
+        line = f"{LINE}_enc" if protector else LINE
+        self._good = Pile(partial(self._arranged, ["_rescued", *stored]))
+        self._bad = Pile(partial(self._arranged, ["_reasons", line]))
         self._meter = Meter(contract)
 
     def add(
@@ -640,9 +633,8 @@ class _Batch:
         for rows in trailer.rows(all_rows) if trailer else all_rows:
             if rows.first == 1 and not rows.last:
                 self._files[number].seen_lines = SeenLines()
-            size = len(rows.text) + sum(len(line) for line, _ in rows.records or [])
+            self._make_room(len(rows.text) + sum(len(line) for line, _ in rows.records or []))
             self._waiting[layout].append(Piece(number, rows))
-            self._waited(size)
         if trailer:
             self._files[number].stated = trailer.stated()
 
@@ -652,9 +644,9 @@ class _Batch:
         for records, last in with_last(pieces):
             if first == 1 and not last:
                 self._files[number].seen_lines = SeenLines()
+            self._make_room(sum(map(len, records)))
             self._waiting_records.append(JsonPiece(number, records, first))
             first += len(records)
-            self._waited(sum(map(len, records)))
 
     def finish(self) -> tuple[_Judged, list[tuple[Arrival, FileRejected]]]:
         """Judge what still waits; decide which files hold too many bad rows."""
@@ -676,7 +668,14 @@ class _Batch:
             named = file.arrival.file.country
             for country in self._contract.countries_of(named, self._registry):
                 file.counts.setdefault(country, _Counts())
-        broken = list(self._broken)
+        # Columns that nobody announced stay only if a file that is taken in brought them.
+        evolved = {name for file in kept for name in file.schema.evolved}
+        dropped = {name for file in self._files for name in file.schema.evolved} - evolved
+        without = [self._files[n].file_id for n in self._broken], [EXTRA + n for n in dropped]
+        return _Judged(kept, self._good.objects(*without), self._bad.objects(*without)), refused
+
+    def _arranged(self, columns: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
+        """Rows in partition order and with file identities."""
         ids = pl.DataFrame(
             {
                 "_file": pl.Series(range(len(self._files)), dtype=pl.UInt32),
@@ -684,17 +683,22 @@ class _Batch:
                 "_source_file": pl.Series([f.arrival.name for f in self._files], dtype=pl.String),
             }
         )
-        evolved = sorted({EXTRA + name for file in kept for name in file.schema.evolved})
-        stored = [name for c in self._contract.columns for name in c.stored]
-        good = _objects(self._good.parts(), broken, ids, ["_rescued", *stored], evolved)
-        line = f"{LINE}_enc" if self._protector else LINE
-        bad = _objects(self._bad.parts(), broken, ids, ["_reasons", line])
-        return _Judged(kept, good, bad), refused
+        ordered = frame.sort("_batch_date", "_country", "_file", "_row")
+        return ordered.join(ids, on="_file", how="left", maintain_order="left").select(
+            "_country",
+            "_batch_date",
+            "_file_id",
+            "_source_file",
+            pl.col("_row").alias("_row_number"),
+            *columns,
+            *sorted(name for name in frame.columns if name.startswith(EXTRA)),
+        )
 
-    def _waited(self, characters: int) -> None:
-        self._waiting_characters += characters
-        if self._waiting_characters >= CHUNK_CHARACTERS:
+    def _make_room(self, characters: int) -> None:
+        """Judge what waits, if with so much more it would be too much."""
+        if self._waiting_characters + characters > CHUNK_CHARACTERS:
             self._judge_waiting()
+        self._waiting_characters += characters
 
     def _judge_waiting(self) -> None:
         for layout, pieces in self._waiting.items():
@@ -822,31 +826,3 @@ class _Batch:
             f"At most {limits.max_bad_rows} rows or {limits.max_bad_percent:g} % may be bad. "
             f"Correct the file, or the contract {self._contract.name} {self._contract.version}.",
         )
-
-
-def _objects(
-    frames: Iterable[pl.DataFrame],
-    broken: Sequence[int],
-    ids: pl.DataFrame,
-    columns: Sequence[str],
-    evolved: Sequence[str] = (),
-) -> Iterator[pl.DataFrame]:
-    """Rows of one batch as few large objects, in partition order and with file identities.
-
-    Args:
-        evolved: further columns, of those frames that have them.
-    """
-    for frame in frames:
-        kept = frame.filter(~pl.col("_file").is_in(broken)) if broken else frame
-        kept = kept.sort("_batch_date", "_country", "_file", "_row")
-        kept = kept.join(ids, on="_file", how="left", maintain_order="left").select(
-            "_country",
-            "_batch_date",
-            "_file_id",
-            "_source_file",
-            pl.col("_row").alias("_row_number"),
-            *columns,
-            *(name for name in evolved if name in frame.columns),
-        )
-        for start in range(0, kept.height, OBJECT_ROWS):
-            yield kept.slice(start, OBJECT_ROWS)

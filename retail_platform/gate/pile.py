@@ -1,12 +1,12 @@
 """What a batch keeps while its files are read: judged rows, and hashes of the lines of long files.
 
-Both grow with what partners send, so rows go to a temporary file when they are many, and of a line
-only eight bytes are kept.
+Both grow with what partners send, so rows wait as finished Parquet in a temporary file when they
+are many, and of a line only eight bytes are kept.
 """
 
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import numpy as np
@@ -15,14 +15,28 @@ import polars as pl
 IN_MEMORY_BYTES = 64 << 20
 """Judged rows beyond this size go to disk, frame by frame; each frame becomes a lake object."""
 
+OBJECT_ROWS = 4_000_000
+"""Rows of one Parquet object of a single large file (about 100 MB for receipts)."""
+
 _MERGED = 4_000_000
 """Hashes sorted into one array; beyond, merging costs more memory than looking into the next."""
 
 
 class Pile:
-    """Frames in the order they were added; files differ in columns beside the contract's."""
+    """Judged rows of a batch, on their way to lake objects.
 
-    def __init__(self) -> None:
+    Files differ in columns beside the contract's, and only at the end it is known which of them are
+    refused.
+    """
+
+    def __init__(self, arranged: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Begin with nothing.
+
+        Args:
+            arranged: gives a frame the columns and order of rows that its object has, `_file_id`
+                among the columns.
+        """
+        self._arranged = arranged
         self._frames: list[pl.DataFrame] = []
         self._bytes = 0
         self._file: IO[bytes] | None = None
@@ -37,20 +51,49 @@ class Pile:
         if self._bytes > IN_MEMORY_BYTES:
             self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 - ends with the pile
             for waiting in self._frames:
-                buffer = io.BytesIO()
-                waiting.write_ipc(buffer, compression="lz4")
-                self._sizes.append(self._file.write(buffer.getbuffer()))
+                for part in _parts(self._arranged(waiting)):
+                    self._sizes.append(self._file.write(_parquet(part)))
             self._frames, self._bytes = [], 0
 
-    def parts(self) -> Iterator[pl.DataFrame]:
-        """All rows, in frames of bounded size; to be asked for once."""
+    def objects(self, refused: Sequence[str], dropped: Sequence[str]) -> Iterator[bytes]:
+        """All rows as Parquet, in objects of bounded size; to be asked for once.
+
+        Args:
+            refused: file ids whose rows are left out.
+            dropped: columns that only they have.
+        """
+
+        def kept(frame: pl.DataFrame) -> pl.DataFrame:
+            return frame.filter(~pl.col("_file_id").is_in(refused)).drop(dropped, strict=False)
+
         if self._file:
             with self._file as file:
                 file.seek(0)
                 for size in self._sizes:
-                    yield pl.read_ipc(file.read(size))
+                    content = file.read(size)
+                    if refused:
+                        written = pl.read_parquet(content)
+                        left = kept(written)
+                        if left.is_empty():
+                            continue
+                        if left.shape != written.shape:
+                            content = _parquet(left)
+                    yield content
         if self._frames:
-            yield pl.concat(self._frames, how="diagonal")
+            frame = self._arranged(pl.concat(self._frames, how="diagonal"))
+            self._frames = []
+            yield from map(_parquet, _parts(kept(frame) if refused else frame))
+
+
+def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    for start in range(0, frame.height, OBJECT_ROWS):
+        yield frame.slice(start, OBJECT_ROWS)
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=1)
+    return buffer.getvalue()
 
 
 class SeenLines:

@@ -170,6 +170,10 @@ class Lake:
         Raises:
             FileNotFoundError, PermissionError: as `get`.
         """
+        if self.local_root:
+            with _telling_refusals(path), (self.local_root / path).open("rb") as file:
+                yield from iter(lambda: file.read(size), b"")
+            return
         with _telling_refusals(path):
             stream = obstore.get(self._store, path).stream(min_chunk_size=size)
         for chunk in stream:
