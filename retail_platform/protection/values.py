@@ -140,6 +140,16 @@ class Protector:
 def _of_distinct(values: pl.Series, made: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """Something made of text, once for each distinct value; null stays null."""
     text = values.cast(pl.String).rename("text").to_frame()
+    given = text["text"].is_not_null()
+    if 2 * text["text"].n_unique() > given.sum():
+        # Most occur once, as of names and addresses: finding the others would cost more.
+        found = made(text["text"].filter(given)).cast(pl.String)
+        nothing = pl.Series([None], dtype=pl.String)
+        return (
+            found
+            if given.all()
+            else nothing.new_from_index(0, len(given)).scatter(given.arg_true(), found)
+        )
     distinct = text["text"].drop_nulls().unique()
     table = distinct.to_frame().with_columns(made(distinct).cast(pl.String).alias("made"))
     return text.join(table, on="text", how="left", maintain_order="left")["made"]
