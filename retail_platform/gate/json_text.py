@@ -23,8 +23,7 @@ MAX_DEPTH = 200
 
 _OBJECT, _ARRAY, _COLON, _COMMA = ord("{"), ord("["), ord(":"), ord(",")
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
-_MARK = np.zeros(256, np.bool_)
-_MARK[list(b"{}[]:,")] = True
+_MARKS = bytes(byte in b"{}[]:," for byte in range(256))
 _SPACE = np.zeros(256, np.bool_)
 _SPACE[list(b" \t\r\n")] = True
 _STEP = np.zeros(256, np.int8)
@@ -63,13 +62,30 @@ def structure_of(text: bytes) -> Structure:
     quotes = octets == _QUOTE
     if b"\\" in text:
         quotes[_escaped(np.flatnonzero(octets == _BACKSLASH), len(text))] = False
-    inside = np.bitwise_xor.accumulate(quotes.view(np.uint8)).view(np.bool_)
-    position = np.flatnonzero(_MARK[octets] & ~inside)
+    inside = _odd_so_far(quotes)
+    marks = np.frombuffer(text.translate(_MARKS), np.bool_)
+    position = np.flatnonzero(marks & ~inside)
     kind = octets[position]
     step = _STEP[kind]
     depth = np.cumsum(step, dtype=np.int32)
     depth -= step == 1
     return Structure(position, kind, depth, bool(inside.size and inside[-1]))
+
+
+def _odd_so_far(flags: np.ndarray) -> np.ndarray:
+    """Whether the number of flags up to each, itself included, is odd.
+
+    Eight at a time, as the bytes of a word: a third of what `bitwise_xor.accumulate` takes.
+    """
+    words = np.zeros(-(-flags.size // 8), "<u8")
+    words.view(np.bool_)[: flags.size] = flags
+    for bits in (8, 16, 32):
+        words ^= words << np.uint64(bits)
+    # The last byte of a word holds its whole parity; it turns round the words behind it.
+    before = np.zeros_like(words)
+    before[1:] = np.bitwise_xor.accumulate(words >> np.uint64(56))[:-1]
+    words ^= before * np.uint64(0x0101010101010101)
+    return words.view(np.bool_)[: flags.size]
 
 
 def _escaped(backslashes: np.ndarray, size: int) -> np.ndarray:
@@ -172,10 +188,11 @@ def members(objects: bytes) -> tuple[pl.DataFrame, np.ndarray]:
     colon = np.flatnonzero(kind == _COLON)
     row = np.cumsum(kind == _OBJECT, dtype=np.uint32)[colon] - 1
     start, end = _trimmed(objects, position[colon - 1] + 1, position[colon])
+    key = slices(objects, start + 1, end - 1)
     frame = pl.DataFrame(
         {
             "row": pl.Series(row, dtype=pl.UInt32),
-            "key": unescaped(slices(objects, start + 1, end - 1)),
+            "key": unescaped(key) if b"\\" in objects else key,
             "value": slices(objects, *_trimmed(objects, position[colon] + 1, position[colon + 1])),
         }
     )
