@@ -233,7 +233,7 @@ def _restated(
         lines = [*([header] if header is not None else []), *rows]
         layout = recognise(lines[:20], contract)
         records = [(line, split_line(line, layout.delimiter)) for line in lines]
-        frame = text_frame([Piece(0, Rows("", records, 1, last=True))], layout, contract)
+        frame = text_frame([Piece(0, Rows(b"", records, 1, last=True))], layout, contract)
     meter = Meter(contract)
     meter.add(frame)
     return Restated(declared, meter.totals(0))
