@@ -647,7 +647,12 @@ def _ingestion_problems(contract: FeedContract) -> Iterator[str]:
         for number in range(first, last + 1):
             if taken.setdefault(number, country) != country:
                 yield f"country_ranges: {number} belongs to {taken[number]} and {country}"
-    yield from (f"delimiter {d!r} is not one character" for d in rules.delimiters if len(d) != 1)
+    # A delimiter is looked for in the bytes of the text.
+    yield from (
+        f"delimiter {d!r} is not one ASCII character"
+        for d in rules.delimiters
+        if len(d) != 1 or not d.isascii()
+    )
     try:
         codecs.lookup(rules.fallback_encoding)
     except LookupError:

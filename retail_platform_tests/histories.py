@@ -515,7 +515,8 @@ def small_platform(
     resources = resources_for(settings)
     stock = resources["dbt"]
     assert isinstance(stock, DbtResource)
-    resources["dbt"] = stock.model_copy(update={"work_dir": str(dbt_work_dir)})
+    # A copy of a resource would give runs the settings of the original.
+    resources["dbt"] = DbtResource(**{**stock.model_dump(), "work_dir": str(dbt_work_dir)})
     return build_platform(settings, resources)
 
 

@@ -372,7 +372,11 @@ WRONG: dict[str, tuple[Callable[[Document], object], str]] = {
     ),
     "wide_delimiter": (
         lambda d: ingestion(d).update(delimiters=["||"]),
-        "delimiter '||' is not one character",
+        "delimiter '||' is not one ASCII character",
+    ),
+    "foreign_delimiter": (
+        lambda d: ingestion(d).update(delimiters=["§"]),
+        "delimiter '§' is not one ASCII character",
     ),
     "unknown_encoding": (
         lambda d: ingestion(d).update(fallback_encoding="latin-99"),
