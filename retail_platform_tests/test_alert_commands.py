@@ -295,30 +295,31 @@ class TestDoctor:
 
     def test_daemons_and_sensors(self) -> None:
         settings = Settings.from_env()
+        now = datetime.now(UTC)  # of this test: tests before it may take minutes
         with open_instance(settings) as instance:
             assert found("daemons") == (0, True, "none has run here; `make dev` starts them")
             first, *others = sorted(instance.get_required_daemon_types())
-            beat(instance, first, NOW - timedelta(hours=1))
+            beat(instance, first, now - timedelta(hours=1))
             code, ok, seen = found("daemons")
             assert (code, ok) == (2, False)
             assert seen.startswith(f"silent: {', '.join([first, *others])} (last sign of life")
             for name in (first, *others):
-                beat(instance, name, NOW)
+                beat(instance, name, now)
             assert found("daemons") == (0, True, f"{len(others) + 1} alive")
             state = sensor_state("inbox_sensor")
             instance.add_instigator_state(state)
             assert found("inbox_sensor") == (0, True, "last evaluated never")
-            ticked(instance, state, TickStatus.SKIPPED, NOW - timedelta(hours=1))
+            ticked(instance, state, TickStatus.SKIPPED, now - timedelta(hours=1))
             code, ok, seen = found("inbox_sensor")
             assert (code, ok) == (2, False)
             assert "is on, but was last evaluated" in seen
             assert "restart the daemon" in seen
-            ticked(instance, state, TickStatus.FAILURE, NOW)
+            ticked(instance, state, TickStatus.FAILURE, now)
             code, ok, seen = found("inbox_sensor")
             assert (code, ok) == (2, False)
             assert "(KeyError); its page in the UI shows the error" in seen
             assert "zoe" not in seen
-            ticked(instance, state, TickStatus.SUCCESS, NOW + timedelta(seconds=3))
+            ticked(instance, state, TickStatus.SUCCESS, now + timedelta(seconds=3))
             assert found("inbox_sensor")[:2] == (0, True)
 
     def test_dagsters_storage_that_cannot_be_read(self, home: Path) -> None:

@@ -354,6 +354,30 @@ class TestWhatIsAskedFor:
         record.ended(run)
         assert record.asked()[SALES] == between(4, 10)
 
+    def test_what_a_run_covers_is_waited_for_as_a_whole(self, record: Record) -> None:
+        """Seen while it records one day after the other, its days are not asked for one by one."""
+        run = record.started([*OF_BATCH_DAYS], on(10, "CN"), on(12))
+        for number in (10, 12):  # no file came for the 11th
+            for country in COUNTRIES:
+                record.built(STAGING, on(number, country))
+                assert not record.asked().keys() & OF_BUSINESS_DAYS
+        record.ended(run)
+        (request,) = (r for r in record.requests() if SALES in assets_of(r))
+        assert record.covered(request) == between(4, 12, "CN") | between(4, 12)
+
+    def test_a_run_for_one_partition_is_waited_for(self, record: Record) -> None:
+        """As people start them on an asset's page."""
+        run = record.instance.create_run_for_job(
+            record.platform.definitions.resolve_implicit_global_asset_job_def(),
+            tags={"dagster/partition": on(5)},
+            asset_selection=frozenset({dg.AssetKey(SALES.split("/"))}),
+            status=dg.DagsterRunStatus.STARTED,
+        )
+        record.built(STAGING, on(10))
+        assert record.asked()[SALES] == between(4, 10) - {on(5)}
+        record.ended(run)
+        assert record.asked()[SALES] == between(4, 10)
+
     def test_a_run_that_ends_during_the_look_is_not_repeated(
         self, record: Record, monkeypatch: pytest.MonkeyPatch
     ) -> None:

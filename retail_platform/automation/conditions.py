@@ -16,16 +16,10 @@ from retail_platform.partitions import LOOKBACK_DAYS
 
 def when_inputs_arrive() -> dg.AutomationCondition:
     """An input is newer than the last attempt, and nothing that writes it or me is running."""
-    # Asked twice: first because it is cheap and nearly always false; again at the end because a run
-    # that ended between the first look and `in_progress` has written what looked missing.
-    while_busy = (
-        InputsArrived(idle=False)
-        & ~dg.AutomationCondition.in_progress()
-        & ~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.run_in_progress())
-        & InputsArrived()
-    )
-    # Dagster needs longer to find what is in progress than all the rest takes.
-    return (InputsArrived(idle=True) | while_busy).with_label("when_inputs_arrive")
+    backfill = dg.AutomationCondition.backfill_in_progress()
+    return (
+        InputsArrived() & ~backfill & ~dg.AutomationCondition.any_deps_match(backfill)
+    ).with_label("when_inputs_arrive")
 
 
 def when_stale() -> dg.AutomationCondition:

@@ -6,22 +6,26 @@ is recorded, so a platform that was off for a week does the right thing when it 
 
 The 7-day lookback needs nothing here: it is the partition mapping between staging and the
 intermediate layer, and this condition follows the mappings that are declared.
+
+What an unfinished run covers is waited for as a whole. Dagster's own conditions count a partition
+as done as soon as the run has recorded it; seen in the middle of recording, a rectangle falls into
+pieces, and so does everything that is built from it: one run each instead of one for all.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-from retail_platform.partitions import Partition
+from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition
 
 try:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
     from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
-    from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-    from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+    from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, DagsterRun
+    from dagster._core.storage.tags import PARTITION_NAME_TAG
 except ImportError as error:
     raise ImportError(
         f"{error}. This condition reads the asset graph through internals last seen in Dagster "
@@ -34,8 +38,8 @@ _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 _MOST_PARAMETERS = 5_000
 """Partitions named in one query; for more all are fetched."""
 
-_IDLE: WeakKeyDictionary[AssetGraphView, bool] = WeakKeyDictionary()
-"""What `_is_idle` found; one view belongs to one tick."""
+_UNFINISHED: WeakKeyDictionary[AssetGraphView, Sequence[DagsterRun]] = WeakKeyDictionary()
+"""What `_unfinished` found; one view belongs to one tick."""
 
 
 class InputsArrived(dg.AutomationCondition):
@@ -50,10 +54,6 @@ class InputsArrived(dg.AutomationCondition):
     attempted before; it never brings a country's day into being.
     """
 
-    def __init__(self, *, idle: bool | None = None) -> None:
-        """Look always, or only while no run and no backfill is unfinished, or only while one is."""
-        self._idle = idle
-
     @property
     def requires_cursor(self) -> bool:
         """Remembers the inputs of a quiet evaluation: the next one looks at what came since."""
@@ -62,14 +62,14 @@ class InputsArrived(dg.AutomationCondition):
     @property
     def name(self) -> str:
         """Shown in the UI."""
-        situation = {None: "", True: ", nothing runs", False: ", something runs"}
-        return f"an input is newer than the last attempt{situation[self._idle]}"
+        return "an input is newer than the last attempt, and no run is about to change that"
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
         """Find the partitions; part of Dagster's interface for conditions."""
         view = context.asset_graph_view
-        if context.candidate_subset.is_empty or self._idle not in (None, _is_idle(view)):
+        if context.candidate_subset.is_empty:
             return dg.AutomationResult(context, context.get_empty_subset(), cursor=context.cursor)
+        runs = _unfinished(view)  # before events are read: what ends now is looked at next time
         first_day, last_day = _day_bounds(context.partitions_def)
         # A new day has inputs already: Friday's exchange rate makes Sunday's.
         days = [first_day.isoformat(), last_day.isoformat()]
@@ -92,30 +92,61 @@ class InputsArrived(dg.AutomationCondition):
             requested,
             done_until=_done_until(context.cursor, days, parents),
         )
+        busy = _being_written(view.asset_graph, context.key, runs) if stale else set()
         subset = view.get_subset_from_partition_keys(
             context.key,
             view.asset_graph.get(context.key).partitions_def,
-            {str(p) for p in stale},
+            {str(p) for p in stale - busy},
         ).compute_intersection(context.candidate_subset)
         # What is stale, or waits for an input that may yet fail, must be found again next time.
         quiet = not stale and not about_to_run
         return dg.AutomationResult(context, subset, cursor=cursor if quiet else context.cursor)
 
 
-def _is_idle(view: AssetGraphView) -> bool:
-    """Whether nothing was running when the first condition of this tick asked.
+def _unfinished(view: AssetGraphView) -> Sequence[DagsterRun]:
+    """Runs that were waiting or working when the first condition of this tick asked.
 
-    A run that is created and writes inputs before the tick has looked at them all can at worst
-    cause one that repeats what it did.
+    One that is created and writes inputs before the tick has looked at them all can at worst cause
+    a run that repeats what it did.
     """
-    if view not in _IDLE:
-        runs = dg.RunsFilter(statuses=NOT_FINISHED_STATUSES)
-        backfills = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])
-        _IDLE[view] = not (
-            view.instance.get_run_ids(runs, limit=1)
-            or view.instance.get_backfills(backfills, limit=1)
-        )
-    return _IDLE[view]
+    if view not in _UNFINISHED:
+        _UNFINISHED[view] = view.instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+    return _UNFINISHED[view]
+
+
+def _being_written(
+    asset_graph: BaseAssetGraph, key: dg.AssetKey, runs: Iterable[DagsterRun]
+) -> set[Partition]:
+    """Partitions that an unfinished run builds, or that read what one builds."""
+    node = asset_graph.get(key)
+    bounds = _day_bounds(node.partitions_def)
+    found: set[Partition] = set()
+    for run in runs:
+        # No selection means all assets of the job; which these are the run does not say.
+        built = run.asset_selection
+        if built is None or key in built:
+            found.update(_covered(node.partitions_def, run))
+        for parent in node.parent_keys:
+            if built is None or parent in built:
+                children = _Children(asset_graph.get_partition_mapping(key, parent), bounds)
+                for partition in _covered(asset_graph.get(parent).partitions_def, run):
+                    found.update(children.of(partition))
+    return found
+
+
+def _covered(
+    partitions_def: dg.PartitionsDefinition | None, run: DagsterRun
+) -> Iterator[Partition]:
+    """Partitions of a definition that a run says it is for; none if it is for no partition."""
+    single = run.tags.get(PARTITION_NAME_TAG)
+    start, end = run.tags.get(RANGE_START_TAG, single), run.tags.get(RANGE_END_TAG, single)
+    if partitions_def is None or start is None or end is None:
+        return
+    if partitions_def.has_partition_key(start) and partitions_def.has_partition_key(end):
+        for partition in partitions_def.get_partition_keys_in_range(
+            dg.PartitionKeyRange(start, end)
+        ):
+            yield Partition.parse(partition)
 
 
 def _done_until(
