@@ -12,6 +12,7 @@ from retail_platform.contract import load_contracts
 from retail_platform.gate import pile as pile_module
 from retail_platform.gate import text as text_module
 from retail_platform.gate.frames import Piece, text_frame, without_repetitions
+from retail_platform.gate.json_records import read_records
 from retail_platform.gate.json_text import structure_of
 from retail_platform.gate.layout import Layout
 from retail_platform.gate.pile import Pile, SeenLines
@@ -142,3 +143,20 @@ def test_what_is_inside_json_strings_is_no_structure(text: str) -> None:
     inside = np.cumsum([character == '"' for character in text]) % 2 == 1
     expected = [n for n, c in enumerate(text) if c in "{}," and not inside[n]]
     assert structure_of(text.encode()).position.tolist() == expected
+
+
+@RANDOM
+@given(
+    st.lists(st.text(st.sampled_from(" \t\r\ufeff"), max_size=2), max_size=6),
+    st.lists(st.sampled_from(['{"a":1}', '{"a": "x y"}', "", "\ufeff"]), max_size=6),
+    st.booleans(),
+)
+def test_records_of_lines_are_the_lines_without_what_is_around_them(
+    around: list[str], documents: list[str], ended: bool
+) -> None:
+    edges = [*around, *[""] * len(documents)]
+    lines = [f"{edge}{document}{edge}" for edge, document in zip(edges, documents, strict=False)]
+    text = ('{"first":0}\n' + "\n".join(lines) + "\n" * ended).encode()
+    plainly = [line.strip(" \t\r\ufeff").encode() for line in text.decode().split("\n")]
+    found = [record for records in read_records(iter([text]), ()) for record in records]
+    assert found == [line for line in plainly if line]

@@ -7,6 +7,7 @@ column, what the contract does not name, and which records cannot be taken apart
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import methodcaller
 
 import numpy as np
 import polars as pl
@@ -31,6 +32,8 @@ UNKNOWN_KEYS = f"{EXTRA}keys"
 
 NO_OBJECT = b"{}"
 """Stands for a record that has no values, so that rows and records stay in step."""
+
+_OPENS_OBJECT = methodcaller("startswith", b"{")
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _sound(records: list[bytes]) -> tuple[list[bytes], dict[int, str]]:
     """Objects that can be taken apart, one for each record, and what is wrong with the others."""
     problems: dict[int, str] = {}
     valid = all_valid(records)
-    if valid and all(record[:1] == b"{" for record in records):
+    if valid and all(map(_OPENS_OBJECT, records)):
         return records, problems
     sound = list(records)
     for number, record in enumerate(records):

@@ -9,6 +9,7 @@ can be told where it begins and ends.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import methodcaller
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,10 @@ have to be in memory several times over, and no warehouse column takes it."""
 
 _SAMPLE_LINES = 20
 _BOM = b"\xef\xbb\xbf"
+_EDGES = (b" \n", b"\t\n", b"\r\n", b"\n ", b"\n\t", b"\n\r", b"\n\n", b"\n" + _BOM[:1])
+"""Where a line is blank or has something around it that is not of its document."""
+
+_OPENS_ARRAY = methodcaller("startswith", b"[")
 
 
 def read_records(pieces: Iterator[bytes], record_path: Sequence[str]) -> Iterator[list[bytes]]:
@@ -71,6 +76,15 @@ def _has_a_document_per_line(head: bytes) -> bool:
     lines = [line for line in map(_stripped, head.split(b"\n", 2 * _SAMPLE_LINES)) if line]
     sample = lines[:_SAMPLE_LINES]
     return 2 * sum(line[:1] in b"{[" and is_valid(line) for line in sample) >= len(sample)
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """Lines that are not blank, without the white space around them."""
+    text = text.removesuffix(b"\n")
+    framed = b"\n%b\n" % text
+    if not any(edge in framed for edge in _EDGES):
+        return text.split(b"\n")
+    return [line for line in map(_stripped, text.split(b"\n")) if line]
 
 
 def _stripped(line: bytes) -> bytes:
@@ -121,7 +135,7 @@ class _Reader:
             cut = text.rfind(b"\n") + 1 if piece else len(text)
             text, rest = text[:cut], text[cut:]
             self._check_length(rest)
-            lines = [line for line in map(_stripped, text.split(b"\n")) if line]
+            lines = _lines(text)
             if not lines:
                 self._pass(text)
                 continue
@@ -255,7 +269,7 @@ class _Reader:
 
     def _records(self, documents: list[bytes]) -> list[bytes]:
         """Records of whole documents."""
-        if any(document[:1] == b"[" for document in documents):
+        if any(map(_OPENS_ARRAY, documents)):
             if any(document[:1] == b"[" and document[-1:] != b"]" for document in documents):
                 raise self._broken(self._place(), "an array that a wrong bracket closes")
             nested = [_elements_of(d) if d[:1] == b"[" else [d] for d in documents]
