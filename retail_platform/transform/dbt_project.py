@@ -195,7 +195,8 @@ class DbtProject:
 
         # Every command names the module that declares a flag, for a message nobody asked for, and
         # reads the sources of all callers for it: inside Dagster a fifth of a second.
-        BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt.adapters.base.impl")
+        declared_by = staticmethod(lambda: "dbt.adapters.base.impl")
+        BehaviorFlagRendered._default_source = declared_by  # type: ignore[method-assign]
 
         packed = (self._target_dir / "partial_parse.msgpack").read_bytes()
         manifest = Manifest.from_msgpack(packed)
