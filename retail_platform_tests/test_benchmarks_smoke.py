@@ -40,7 +40,7 @@ def test_every_partition_is_recorded_once_by_both_event_storages(tmp_path: Path)
 
 
 def test_a_late_file_reaches_the_marts_on_short_and_long_history(tmp_path: Path) -> None:
-    arguments = "--days 12 --times 2 --lines-factor 0.05 --samples 1 --rounds 1"
+    arguments = "--days 10 --times 2 --lines-factor 0.02 --samples 1 --rounds 1"
     late_file.main([*arguments.split(), "--work", str(tmp_path)])
     report = json.loads((tmp_path / "late_file.json").read_text())
     assert [run["name"] for run in report["runs"]] == ["1x", "2x"]

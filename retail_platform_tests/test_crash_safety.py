@@ -5,6 +5,7 @@ at a point of the commit protocol, of the RAW transaction, inside dbt or before 
 once in the run over global feeds, once in a run over countries. Others are interrupted by Ctrl-C.
 """
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -70,6 +71,11 @@ _SLOW_IMPORTS = [
     "dagster_dbt",
     "dbt.cli.main",
     "dbt.adapters.duckdb",
+    "holidays.financial",
+    "pandera.backends.polars.register",
+    "pandera.backends.polars.builtin_checks",
+    "pyarrow.compute",
+    "upath.core",
 ]
 """Done once, in the process that is forked. polars may be imported there, not used: its threads do
 not go along."""
@@ -86,6 +92,7 @@ def run_until_idle(
         if of_all == (scope is Scope.GLOBAL):
             os.kill(os.getpid(), by)
 
+    gc.set_threshold(100_000, 20, 100)  # as the command does
     DbtProject.test = lambda *_: []  # type: ignore[method-assign] - slow, and changes nothing
     platform = small_platform(home, dbt_work_dir)
     with open_instance(platform.settings) as instance, faults(dies_at, 0, die):

@@ -266,7 +266,10 @@ class TestLineage:
 
 
 class TestLoading:
-    def test_dagster_loads_the_code_location_in_a_fresh_process(self, tmp_path: Path) -> None:
+    def test_dagster_loads_the_code_location_in_a_fresh_process(
+        self, tmp_path: Path, dbt_work_dir: Path
+    ) -> None:
+        (tmp_path / "dbt").symlink_to(dbt_work_dir)  # parsed once for all tests
         done = subprocess.run(
             [sys.executable, "-m", "dagster", "definitions", "validate", "-m",
              "retail_platform.definitions"],

@@ -69,6 +69,9 @@ def history(work: Path, name: str, days: int, lines_factor: float, held_back: in
     missing = late_names - {path.name for path in late.iterdir()}
     if missing:
         raise SystemExit(f"{days} days are too few to hold back {held_back} files: no {missing}")
+    parsed = next(work.glob("home-*/dbt"), None)
+    if parsed:  # for the history before
+        shutil.copytree(parsed, home / "dbt")
     OUTPUT.print(f"{name}: building history of {days} days, {given.rows[FEED]:,} order lines")
     run = run_python(
         name,

@@ -63,7 +63,6 @@ def run_python(
             **(env or {}),
             "BENCHMARK_FACTS": str(facts_file),
             "PYTHONPATH": str(PROJECT_DIR),
-            "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "retail-benchmark-bytecode"),
         }
         # An installation has its bytecode compiled; compiling it doubles the time of a start.
         variables.pop("PYTHONDONTWRITEBYTECODE", None)
