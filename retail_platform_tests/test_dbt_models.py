@@ -19,6 +19,7 @@ import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
+from dbt_common.behavior_flags import BehaviorFlagRendered
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 QUIET = ("--quiet", "--no-use-colors", "--log-level-file", "none")
@@ -644,3 +645,8 @@ def test_wrong_slices_stop_the_run(
     result = warehouse.dbt("run", "--select", "stg_stores", *arguments, **variables)
     assert not result.success
     assert reason in messages(result)
+
+
+def test_dbt_finds_the_module_of_a_flag_where_it_is_kept_from_it() -> None:
+    """`transform/dbt_project.py` replaces what dbt does not publish."""
+    assert "_default_source" in BehaviorFlagRendered.__init__.__code__.co_names

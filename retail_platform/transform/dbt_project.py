@@ -191,13 +191,8 @@ class DbtProject:
     def _new_runner(self) -> Any:
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 - 2 s, only where models run
         from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415
-        from dbt_common.behavior_flags import BehaviorFlagRendered  # noqa: PLC0415
 
-        # Every command names the module that declares a flag, for a message nobody asked for, and
-        # reads the sources of all callers for it: inside Dagster a fifth of a second.
-        declared_by = staticmethod(lambda: "dbt.adapters.base.impl")
-        BehaviorFlagRendered._default_source = declared_by  # type: ignore[method-assign]
-
+        _leave_flags_unattributed()
         packed = (self._target_dir / "partial_parse.msgpack").read_bytes()
         manifest = Manifest.from_msgpack(packed)
         manifest.build_flat_graph()  # what tests see as `graph`; a packed manifest lacks it
@@ -234,6 +229,18 @@ class DbtProject:
                 digest.update(str(inside).encode())
                 digest.update(path.read_bytes())
         return digest.hexdigest()
+
+
+def _leave_flags_unattributed() -> None:
+    """Keep dbt from reading the sources of all its callers at every command.
+
+    It does so to name the module that declares a behaviour flag, for a message nobody asked for;
+    with Dagster among the callers that took a fifth of a second.
+    """
+    from dbt_common.behavior_flags import BehaviorFlagRendered  # noqa: PLC0415
+
+    declared_by = staticmethod(lambda: "dbt.adapters.base.impl")
+    BehaviorFlagRendered._default_source = declared_by  # type: ignore[method-assign]
 
 
 def slice_vars(slices: Slices) -> dict[str, str]:
