@@ -27,7 +27,7 @@ from retail_platform.settings import Environment, Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (package chromium)"),
 ]
 
@@ -68,7 +68,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         )  # fmt: skip
         started = time.monotonic()
         try:
-            _wait_for(lambda: "everything delivered is in the marts" in _flat(log), 600, log)
+            _wait_for(lambda: "everything delivered is in the marts" in _flat(log), 1200, log)
             yield Running(
                 settings, f"http://127.0.0.1:{port}", log, process, time.monotonic() - started
             )
@@ -154,8 +154,8 @@ def test_a_late_file_reruns_the_window_of_its_country_and_nothing_else(running: 
         partial = running.settings.home / "lake" / "inbox" / f".{name}"
         partial.write_text(f"{header}\n{row}\n")
         partial.rename(partial.with_name(name))
-        _wait_for(lambda: _net_sales(running, day) != sales_before, 240, running.log)
-        _wait_for(lambda: _idle(instance), 60, running.log)
+        _wait_for(lambda: _net_sales(running, day) != sales_before, 480, running.log)
+        _wait_for(lambda: _idle(instance), 180, running.log)
         after = _attempts(instance)
     window = {str(Partition("FR", day - timedelta(days=n))) for n in range(7)}
     for mart in MARTS_OF_SALES:
