@@ -24,6 +24,7 @@ what is later still is rebuilt too, but reported."""
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
+_SINGLE_TAG = "dagster/partition"
 _DAY = timedelta(days=1)
 
 
@@ -53,6 +54,12 @@ class Partition(NamedTuple):
 def _parsed(key: str) -> Partition:
     country, _, day = key.partition("|")
     return Partition(country, date.fromisoformat(day))
+
+
+def range_of(tags: Mapping[str, str]) -> tuple[str, str] | None:
+    """First and last partition key that a run says it is for; None if it is for no partition."""
+    start = tags.get(RANGE_START_TAG) or tags.get(_SINGLE_TAG)
+    return (start, tags.get(RANGE_END_TAG) or start) if start else None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Fixtures that several test modules share; keep it small."""
 
-import gc
 import logging
 import os
 import socket
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from retail_platform.operate.in_process import collect_garbage_seldom
 from retail_platform.settings import PROJECT_DIR, Environment, Settings
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform_tests.builders import Desk, local_desk
@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Collect garbage as seldom as the foreground commands do; it took an eighth of the time."""
-    gc.set_threshold(100_000, 20, 100)
+    """As the foreground commands do."""
+    collect_garbage_seldom()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ at a point of the commit protocol, of the RAW transaction, inside dbt or before 
 once in the run over global feeds, once in a run over countries. Others are interrupted by Ctrl-C.
 """
 
-import gc
 import multiprocessing
 import os
 import shutil
@@ -20,6 +19,7 @@ from retail_platform.countries import ALL
 from retail_platform.lake.manifest import Manifest
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.operate.foreground import ForegroundRunner
+from retail_platform.operate.in_process import collect_garbage_seldom
 from retail_platform.operate.instance import open_instance
 from retail_platform.partitions import RANGE_START_TAG, Partition, Scope
 from retail_platform.settings import PROJECT_DIR
@@ -92,7 +92,7 @@ def run_until_idle(
         if of_all == (scope is Scope.GLOBAL):
             os.kill(os.getpid(), by)
 
-    gc.set_threshold(100_000, 20, 100)  # as the command does
+    collect_garbage_seldom()  # as the command does
     DbtProject.test = lambda *_: []  # type: ignore[method-assign] - slow, and changes nothing
     platform = small_platform(home, dbt_work_dir)
     with open_instance(platform.settings) as instance, faults(dies_at, 0, die):

@@ -25,7 +25,7 @@ from retail_platform.assets.specs import CONTRACT_CHECK, LATENESS_CHECK
 from retail_platform.countries import ALL
 from retail_platform.lake.inbox import inbox_name, read_rejections
 from retail_platform.lake.store import INBOX, Lake
-from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition
+from retail_platform.partitions import Partition, range_of
 from retail_platform.resilience.breaker import Breakers
 
 try:
@@ -270,12 +270,11 @@ class Watch:
 
     def _request_of(self, run: dg.DagsterRun) -> FailedRun:
         tags = run.tags
-        start = tags.get(RANGE_START_TAG) or tags.get("dagster/partition")
-        end = tags.get(RANGE_END_TAG) or start
         countries: tuple[str, ...] = ()
         first = last = None
-        if start and end:
-            a, b = Partition.parse(start), Partition.parse(end)
+        covered = range_of(tags)
+        if covered:
+            a, b = map(Partition.parse, covered)
             order = [ALL] if a.country == ALL else list(self.country_order)
             if a.country in order and b.country in order:
                 countries = tuple(order[order.index(a.country) : order.index(b.country) + 1])

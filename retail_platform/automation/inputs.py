@@ -19,13 +19,12 @@ from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition
+from retail_platform.partitions import Partition, range_of
 
 try:
     from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
     from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
     from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES, DagsterRun
-    from dagster._core.storage.tags import PARTITION_NAME_TAG
 except ImportError as error:
     raise ImportError(
         f"{error}. This condition reads the asset graph through internals last seen in Dagster "
@@ -118,34 +117,26 @@ def _being_written(
     asset_graph: BaseAssetGraph, key: dg.AssetKey, runs: Iterable[DagsterRun]
 ) -> set[Partition]:
     """Partitions that an unfinished run builds, or that read what one builds."""
-    node = asset_graph.get(key)
-    bounds = _day_bounds(node.partitions_def)
+    children_of = _children_by_input(asset_graph, key)
     found: set[Partition] = set()
     for run in runs:
         # No selection means all assets of the job; which these are the run does not say.
         built = run.asset_selection
         if built is None or key in built:
-            found.update(_covered(node.partitions_def, run))
-        for parent in node.parent_keys:
+            found.update(_covered(asset_graph, key, run))
+        for parent, children in children_of.items():
             if built is None or parent in built:
-                children = _Children(asset_graph.get_partition_mapping(key, parent), bounds)
-                for partition in _covered(asset_graph.get(parent).partitions_def, run):
+                for partition in _covered(asset_graph, parent, run):
                     found.update(children.of(partition))
     return found
 
 
-def _covered(
-    partitions_def: dg.PartitionsDefinition | None, run: DagsterRun
-) -> Iterator[Partition]:
-    """Partitions of a definition that a run says it is for; none if it is for no partition."""
-    single = run.tags.get(PARTITION_NAME_TAG)
-    start, end = run.tags.get(RANGE_START_TAG, single), run.tags.get(RANGE_END_TAG, single)
-    if partitions_def is None or start is None or end is None:
-        return
-    if partitions_def.has_partition_key(start) and partitions_def.has_partition_key(end):
-        for partition in partitions_def.get_partition_keys_in_range(
-            dg.PartitionKeyRange(start, end)
-        ):
+def _covered(asset_graph: BaseAssetGraph, key: dg.AssetKey, run: DagsterRun) -> Iterator[Partition]:
+    """Partitions of an asset that a run says it is for."""
+    partitions_def = asset_graph.get(key).partitions_def
+    ends = range_of(run.tags)
+    if partitions_def and ends and all(map(partitions_def.has_partition_key, ends)):
+        for partition in partitions_def.get_partition_keys_in_range(dg.PartitionKeyRange(*ends)):
             yield Partition.parse(partition)
 
 
@@ -179,19 +170,12 @@ def stale_partitions(
         done_until: per input an event up to which nothing is stale. With it the cost follows what
             is new, without it the length of history.
     """
-    node = asset_graph.get(key)
-    bounds = _day_bounds(node.partitions_def)
+    children_of = _children_by_input(asset_graph, key)
     # Inputs are read before the own state: what a run writes in between is then its newest
     # output, never an input without one.
     inputs = {
         parent: _latest(instance, parent, _MATERIALIZED, after=(done_until or {}).get(parent))
-        for parent in node.parent_keys
-        # The file ledger has no partitions: written together with RAW, which is an input as well.
-        if asset_graph.get(parent).partitions_def is not None
-    }
-    children_of = {
-        parent: _Children(asset_graph.get_partition_mapping(key, parent), bounds)
-        for parent in inputs
+        for parent in children_of
     }
     mine = None
     if done_until is not None:
@@ -271,6 +255,19 @@ class _Children:
             if first <= day <= last:
                 for country in [countries] if isinstance(countries, str) else countries:  # type: ignore[attr-defined]
                     yield Partition(country, day)
+
+
+def _children_by_input(
+    asset_graph: BaseAssetGraph, key: dg.AssetKey
+) -> dict[dg.AssetKey, _Children]:
+    node = asset_graph.get(key)
+    bounds = _day_bounds(node.partitions_def)
+    return {
+        parent: _Children(asset_graph.get_partition_mapping(key, parent), bounds)
+        for parent in node.parent_keys
+        # The file ledger has no partitions: written together with RAW, which is an input as well.
+        if asset_graph.get(parent).partitions_def is not None
+    }
 
 
 def _same_run(

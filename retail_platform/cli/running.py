@@ -1,6 +1,5 @@
 """Commands that run assets in this process, and how their outcome is shown."""
 
-import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from retail_platform.definitions import Platform, build_platform
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import Lake
 from retail_platform.operate.foreground import ForegroundRunner, Outcome
+from retail_platform.operate.in_process import collect_garbage_seldom, imports_left_alone
 from retail_platform.operate.instance import open_instance, prepare_home
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition, Slices
 from retail_platform.resilience.breaker import Breakers
@@ -49,19 +49,14 @@ def validate_definitions(settings: Settings) -> str:
 def runner(settings: Settings, say: Stopwatch) -> Iterator[tuple[Platform, ForegroundRunner]]:
     """A foreground runner over the installation's Dagster instance."""
     prepare_home(settings)
-    # A run makes hundreds of thousands of small objects that live until it ends; looking through
-    # them again and again for garbage took an eighth of its time.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
-    with open_instance(settings) as instance:
+    collect_garbage_seldom()
+    with imports_left_alone(), open_instance(settings) as instance:
         platform = build(settings)
         lake = Lake.open(settings.lake_url)
         try:
             yield platform, ForegroundRunner(platform, instance, lake, say)
         finally:
             tell_alerts(platform, instance, lake, say)
-            # What stays frozen is never released, which DuckDB reports as leaks at the end.
-            gc.unfreeze()
 
 
 def tell_alerts(

@@ -70,7 +70,7 @@ def history(work: Path, name: str, days: int, lines_factor: float, held_back: in
     if missing:
         raise SystemExit(f"{days} days are too few to hold back {held_back} files: no {missing}")
     parsed = next(work.glob("home-*/dbt"), None)
-    if parsed:  # for the history before
+    if parsed:  # when the other history was built
         shutil.copytree(parsed, home / "dbt")
     OUTPUT.print(f"{name}: building history of {days} days, {given.rows[FEED]:,} order lines")
     run = run_python(
