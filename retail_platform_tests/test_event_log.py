@@ -467,6 +467,25 @@ class TestSameAnswers:
         assert partitions_in_index(log) == Counter(f"{run}-{i}" for run in runs for i in range(3))
         assert partitions_in_log(log, "two") == Counter(f"two-{i}" for i in range(3))
 
+    def test_databases_of_later_runs_are_made_like_the_first_and_like_those_of_dagster(
+        self, stock: dg.DagsterInstance, batched: dg.DagsterInstance
+    ) -> None:
+        def made(run_id: str, instance: dg.DagsterInstance) -> dict[str, Any]:
+            instance.event_log_storage.store_event(materialization(run_id, run_id))
+            with instance.event_log_storage.run_connection(run_id) as connection:
+                return {
+                    question: connection.execute(sa.text(question)).fetchall()
+                    for question in (
+                        "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name",
+                        "SELECT * FROM alembic_version",
+                        "SELECT id, partition FROM event_logs",
+                        "PRAGMA journal_mode",
+                    )
+                }
+
+        for run_id in ("one", "two", "three"):
+            assert made(run_id, batched) == made(run_id, stock)
+
 
 class TestTransactions:
     def test_a_batch_commits_each_database_once(self, batched: dg.DagsterInstance) -> None:
@@ -800,6 +819,8 @@ class TestConfiguration:
     def test_a_run_announces_and_records_its_partitions_in_batches(
         self, batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        with batched.event_log_storage.run_connection("earlier"):
+            pass  # the database of a process's first run takes commits of its own
         handed_in: Counter[dg.DagsterEventType | None] = Counter()
         store = batched.event_log_storage.store_event
 
