@@ -168,6 +168,7 @@ def _definitions(
             RangeAutomationSensor(
                 "range_automation_sensor",
                 run_order=run_order,
+                desk=desk,
                 refusal=lambda: breakers.refusal([WAREHOUSE]),
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,

@@ -17,12 +17,20 @@ import dagster as dg
 import pytest
 from dagster._core.loader import LoadingContextForTest
 from dagster._core.test_utils import freeze_time
+from dagster._daemon.asset_daemon import (
+    asset_daemon_cursor_from_instigator_serialized_cursor,
+    asset_daemon_cursor_to_instigator_serialized_cursor,
+)
 from dagster._daemon.freshness import FreshnessDaemon
 
 from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
 from retail_platform.automation import inputs
 from retail_platform.automation.arrivals import SensorMemory
-from retail_platform.automation.range_sensor import describe, evaluate_ranges, range_requests
+from retail_platform.automation.range_sensor import (
+    describe,
+    evaluate_ranges,
+    range_requests,
+)
 from retail_platform.countries import ALL
 from retail_platform.definitions import Platform
 from retail_platform.lake.inbox import read_rejections
@@ -108,19 +116,21 @@ class Record:
         self.instance.report_run_failed(run)
 
     def stale(self, asset: str, **options: Any) -> set[str]:
-        key = dg.AssetKey(asset.split("/"))
-        return {str(p) for p in inputs.stale_partitions(self.instance, self.graph, key, **options)}
+        key, events = dg.AssetKey(asset.split("/")), inputs.Events(self.instance)
+        return {str(p) for p in inputs.stale_partitions(events, self.graph, key, **options)}
 
     def requests(self) -> list[dg.RunRequest]:
         """The runs that one evaluation of all conditions asks for."""
-        requests, self.cursor, _ = evaluate_ranges(
+        requests, cursor, _ = evaluate_ranges(
             self.instance,
             self.graph,
             dg.AssetSelection.all(),
             self.platform.run_order,
-            self.cursor,
+            self.platform.desk,
+            asset_daemon_cursor_from_instigator_serialized_cursor(self.cursor, self.graph),
             logging.getLogger(__name__),
         )
+        self.cursor = asset_daemon_cursor_to_instigator_serialized_cursor(cursor)
         return requests
 
     def tick(self) -> list[dg.RunRequest]:

@@ -83,12 +83,23 @@ def build_batch_day_assets(
     of_scope = {name: c for name, c in contracts.items() if c.scope is scope}
     by_key = models_of(model_specs, manifest)
     feeds_of_model = {key: _feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
+    raw_specs = [raw_spec(c, partitioning, "duckdb") for c in of_scope.values()]
+    steps_of_feed = {
+        feed: [
+            (dep.asset_key, spec.key)
+            for spec in (*raw_specs, *model_specs)
+            for dep in spec.deps
+            if {dep.asset_key, spec.key}
+            <= {feed_key(feed), raw_key(feed), *(k for k, f in feeds_of_model.items() if feed in f)}
+        ]
+        for feed in of_scope
+    }
 
     @dg.multi_asset(
         name=f"batch_day_{scope.value}",
         specs=[
             *(feed_spec(c, partitioning) for c in of_scope.values()),
-            *(raw_spec(c, partitioning, "duckdb") for c in of_scope.values()),
+            *raw_specs,
             *model_specs,
         ],
         check_specs=[
@@ -113,10 +124,6 @@ def build_batch_day_assets(
         database = warehouse.open()
         # All RAW tables: models read those of feeds that have never delivered, too.
         database.prepare(contracts.values())
-        models_of_feed = {
-            feed: [key for key, feeds in feeds_of_model.items() if feed in feeds]
-            for feed in of_scope
-        }
         run = _BatchDayRun(
             context,
             slices,
@@ -125,7 +132,7 @@ def build_batch_day_assets(
             lake.open(),
             keys,
             database,
-            models_of_feed,
+            steps_of_feed,
             first_day,
         )
         run.take_in_files()
@@ -210,7 +217,7 @@ class _BatchDayRun:
         lake: Lake,
         keys: KeysResource,
         warehouse: DuckDBWarehouse,
-        models_of_feed: Mapping[str, Collection[dg.AssetKey]],
+        steps_of_feed: Mapping[str, Collection[tuple[dg.AssetKey, dg.AssetKey]]],
         first_day: date,
     ) -> None:
         self._context = context
@@ -221,7 +228,7 @@ class _BatchDayRun:
         self._lake = lake
         self._keys = keys
         self.warehouse = warehouse
-        self._models_of_feed = models_of_feed
+        self._steps_of_feed = steps_of_feed
         self._first_day = first_day
         self._selected = context.selected_asset_keys
         self._feeds: dict[str, _FeedState] = {}
@@ -347,21 +354,18 @@ class _BatchDayRun:
         """Partitions that an earlier run brought into the lake or RAW and not further.
 
         Automation knows them, but this run announces every partition of its range, which looks like
-        an attempt; so it has to make the attempt.
+        an attempt; so it has to make the attempt. What is up to date is left alone.
         """
-        chain = [feed_key(feed), raw_key(feed), *self._models_of_feed[feed]]
+        steps = [step for step in self._steps_of_feed[feed] if step[1] in self._selected]
         latest = {
             key: self._context.instance.get_latest_storage_id_by_partition(
                 key, dg.DagsterEventType.ASSET_MATERIALIZATION
             )
-            for key in chain
-            if key in self._selected
+            for key in {key for step in steps for key in step}
         }
-        steps = [(chain[0], chain[1]), *((chain[1], model) for model in chain[2:])]
         return {
             Partition.parse(partition)
             for above, below in steps
-            if above in latest and below in latest
             for partition, storage_id in latest[above].items()
             if storage_id > latest[below].get(partition, -1)
         }
@@ -383,6 +387,8 @@ class _BatchDayRun:
             return set()
         if feed in self._feeds:
             return {load.partition for load in self._feeds[feed].loads}
+        if only_arrivals(self._context):
+            return self._behind(feed) & self._partitions
         return set(self.warehouse.loaded_files(feed, self._slices))
 
     def checks(self) -> Iterator[dg.AssetCheckEvaluation]:

@@ -115,13 +115,34 @@ class ArrivalDesk:
         """Few runs that cover all arrivals; global feeds first, since sales need their rates."""
         return self.catch_up_requests(self._partitions(arrivals), identity(arrivals))
 
+    def stale_requests(
+        self, wanted: Mapping[dg.AssetKey, Collection[Partition]]
+    ) -> list[dg.RunRequest]:
+        """Few runs that bring batch-day assets up to date, generous ones as for arrivals.
+
+        Args:
+            wanted: stale partitions of assets; those of other assets are left out.
+        """
+        by_feed = {
+            feed: {p for key in self.assets_of([feed]) for p in wanted.get(key, ())}
+            for feed in self.contracts
+        }
+        requests = self.catch_up_requests({feed: found for feed, found in by_feed.items() if found})
+        # Only what is stale: loading RAW again would make what failed behind it stale for ever.
+        return [
+            request._replace(
+                asset_selection=[k for k in request.asset_selection or [] if wanted.get(k)]
+            )
+            for request in requests
+        ]
+
     def catch_up_requests(
-        self, by_feed: Mapping[str, set[Partition]], occasion: str
+        self, by_feed: Mapping[str, set[Partition]], occasion: str | None = None
     ) -> list[dg.RunRequest]:
         """Few runs that bring news of these feeds and partitions into RAW and what is made of it.
 
         Args:
-            occasion: goes into the run keys; the same one never runs twice.
+            occasion: goes into the run keys, so that a sensor never asks twice for the same.
         """
         requests = []
         for scope in (Scope.GLOBAL, Scope.COUNTRY):
@@ -132,7 +153,7 @@ class ArrivalDesk:
                 covered = [f for f in feeds if by_feed[f] & inside]
                 requests.append(
                     dg.RunRequest(
-                        run_key=f"{slices}:{occasion}",
+                        run_key=f"{slices}:{occasion}" if occasion else None,
                         asset_selection=sorted(self.assets_of(covered)),
                         tags={**slices.run_tags(), ONLY_ARRIVALS_TAG: ONLY_ARRIVALS},
                     )

@@ -40,6 +40,9 @@ _MOST_PARAMETERS = 5_000
 _UNFINISHED: WeakKeyDictionary[AssetGraphView, Sequence[DagsterRun]] = WeakKeyDictionary()
 """What `_unfinished` found; one view belongs to one tick."""
 
+_EVENTS: WeakKeyDictionary[AssetGraphView, "Events"] = WeakKeyDictionary()
+"""Events as the conditions of one tick see them."""
+
 
 class InputsArrived(dg.AutomationCondition):
     """True for partitions with an input newer than the start of their last attempt.
@@ -85,7 +88,7 @@ class InputsArrived(dg.AutomationCondition):
         if context.cursor == cursor and not about_to_run:
             return dg.AutomationResult(context, context.get_empty_subset(), cursor=cursor)
         stale = stale_partitions(
-            view.instance,
+            _EVENTS.setdefault(view, Events(view.instance)),
             view.asset_graph,
             context.key,
             requested,
@@ -151,8 +154,57 @@ def _done_until(
     return found if found.keys() == set(parents) else None
 
 
+class Events:
+    """The newest events of assets, each asked for once: an input of several is read by each.
+
+    For one look at the assets, inputs before what is made of them. So an input may be seen older
+    than it is by then, but never newer than an output that was made of it.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        """Ask nothing yet."""
+        self._instance = instance
+        self._found: dict[
+            tuple[dg.AssetKey, dg.DagsterEventType, int | None], Mapping[Partition, int]
+        ] = {}
+
+    def latest(
+        self,
+        key: dg.AssetKey,
+        event_type: dg.DagsterEventType,
+        *,
+        after: int | None = None,
+        of: Collection[Partition] | None = None,
+    ) -> Mapping[Partition, int]:
+        """Storage id of the newest event of each partition that has one.
+
+        Args:
+            after: only events with a greater storage id.
+            of: at least these partitions, if they have any.
+        """
+        if of is not None and not of:
+            return {}
+        if of is not None and len(of) <= _MOST_PARAMETERS:
+            return self._fetch(key, event_type, None, {str(p) for p in of})
+        if (key, event_type, after) not in self._found:
+            self._found[key, event_type, after] = self._fetch(key, event_type, after, None)
+        return self._found[key, event_type, after]
+
+    def _fetch(
+        self,
+        key: dg.AssetKey,
+        event_type: dg.DagsterEventType,
+        after: int | None,
+        partitions: set[str] | None,
+    ) -> dict[Partition, int]:
+        found = self._instance.event_log_storage.get_latest_storage_id_by_partition(
+            key, event_type, partitions=partitions, after_cursor=after
+        )
+        return {Partition.parse(partition): storage_id for partition, storage_id in found.items()}
+
+
 def stale_partitions(
-    instance: dg.DagsterInstance,
+    events: Events,
     asset_graph: BaseAssetGraph,
     key: dg.AssetKey,
     requested: Mapping[dg.AssetKey, set[Partition]] | None = None,
@@ -163,6 +215,7 @@ def stale_partitions(
     """Partitions of an asset with an input newer than their last attempt.
 
     Args:
+        events: of this look; when several assets are looked at, of their common look.
         requested: partitions of other assets that are about to run. One that will run in the same
             run makes its output stale now; one that will not makes its output wait.
         count_failed_attempts: False compares with the last success instead: what a person means
@@ -174,25 +227,25 @@ def stale_partitions(
     # Inputs are read before the own state: what a run writes in between is then its newest
     # output, never an input without one.
     inputs = {
-        parent: _latest(instance, parent, _MATERIALIZED, after=(done_until or {}).get(parent))
+        parent: events.latest(parent, _MATERIALIZED, after=(done_until or {}).get(parent))
         for parent in children_of
     }
     mine = None
     if done_until is not None:
         mine = {c for parent, p in inputs.items() for i in p for c in children_of[parent].of(i)}
-    done = _latest(instance, key, _MATERIALIZED, of=mine)
+    done = events.latest(key, _MATERIALIZED, of=mine)
     started = done
     if count_failed_attempts:
-        started = done | _latest(instance, key, _PLANNED, of=mine)
+        started = {**done, **events.latest(key, _PLANNED, of=mine)}
     # What one run builds together is recorded in order, so there the end of the attempt counts.
     ended = {p: max(i, done.get(p, i)) for p, i in started.items()}
     stale: set[Partition] = set()
     waiting: set[Partition] = set()
-    for parent, events in inputs.items():
+    for parent, arrived in inputs.items():
         children = children_of[parent]
         together = _same_run(asset_graph, key, parent, children)
         attempted = ended if together else started
-        for partition, storage_id in events.items():
+        for partition, storage_id in arrived.items():
             for child in children.of(partition):
                 known = attempted.get(child)
                 if storage_id > (known if known is not None else -1) and (
@@ -279,23 +332,6 @@ def _same_run(
         and asset_graph.get(parent).is_materializable
         and asset_graph.get(key).partitions_def == asset_graph.get(parent).partitions_def
     )
-
-
-def _latest(
-    instance: dg.DagsterInstance,
-    key: dg.AssetKey,
-    event_type: dg.DagsterEventType,
-    *,
-    after: int | None = None,
-    of: Collection[Partition] | None = None,
-) -> dict[Partition, int]:
-    if of is not None and not of:
-        return {}
-    partitions = {str(p) for p in of} if of and len(of) <= _MOST_PARAMETERS else None
-    found = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, event_type, partitions=partitions, after_cursor=after
-    )
-    return {Partition.parse(partition): storage_id for partition, storage_id in found.items()}
 
 
 def _newest_event(view: AssetGraphView, key: dg.AssetKey) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 
+from retail_platform.automation.arrivals import ArrivalDesk
 from retail_platform.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -44,6 +45,9 @@ except ImportError as error:
 RunOrder = Sequence[tuple[dg.PartitionsDefinition, Collection[str]]]
 """Partition definitions with the order of their country keys; earlier ones run first."""
 
+Cursor = AssetDaemonCursor
+"""What an evaluation remembers for the next one."""
+
 
 class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
     """Automation sensor that requests one run per rectangle of partitions."""
@@ -53,6 +57,7 @@ class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
         name: str,
         *,
         run_order: RunOrder,
+        desk: ArrivalDesk,
         refusal: Callable[[], str | None] = lambda: None,
         **kwargs: Any,
     ) -> None:
@@ -63,7 +68,7 @@ class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
                 stays so, and is requested afterwards.
         """
         super().__init__(name, use_user_code_server=True, emit_backfills=False, **kwargs)
-        evaluation = partial(_evaluate_tick, self.asset_selection, run_order, refusal)
+        evaluation = partial(_evaluate_tick, self.asset_selection, run_order, desk, refusal)
         self._raw_fn = evaluation
         self._evaluation_fn = wrap_sensor_evaluation(name, evaluation)
 
@@ -71,6 +76,7 @@ class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
 def _evaluate_tick(
     selection: dg.AssetSelection,
     run_order: RunOrder,
+    desk: ArrivalDesk,
     refusal: Callable[[], str | None],
     context: dg.SensorEvaluationContext,
 ) -> dg.SensorResult:
@@ -84,13 +90,18 @@ def _evaluate_tick(
         context.repository_def.asset_graph,
         selection,
         run_order,
-        context.cursor,
+        desk,
+        asset_daemon_cursor_from_instigator_serialized_cursor(
+            context.cursor, context.repository_def.asset_graph
+        ),
         context.log,
     )
     for request in requests:
         context.log.info(f"Requesting {describe(request)}")
     return dg.SensorResult(
-        run_requests=requests, cursor=cursor, automation_condition_evaluations=evaluations
+        run_requests=requests,
+        cursor=asset_daemon_cursor_to_instigator_serialized_cursor(cursor),
+        automation_condition_evaluations=evaluations,
     )
 
 
@@ -99,9 +110,10 @@ def evaluate_ranges(
     asset_graph: BaseAssetGraph,
     selection: dg.AssetSelection,
     run_order: RunOrder,
-    cursor: str | None,
+    desk: ArrivalDesk,
+    cursor: Cursor | None,
     logger: logging.Logger,
-) -> tuple[list[dg.RunRequest], str, Sequence[Any]]:
+) -> tuple[list[dg.RunRequest], Cursor, Sequence[Any]]:
     """Evaluate the declared conditions once.
 
     Args:
@@ -110,11 +122,10 @@ def evaluate_ranges(
     Returns:
         Run requests, the new cursor, and evaluation records for the UI.
     """
-    before: AssetDaemonCursor = asset_daemon_cursor_from_instigator_serialized_cursor(
-        cursor, asset_graph
-    )
+    before = cursor or Cursor.empty()
     tick = _RangeTick(
         run_order=run_order,
+        desk=desk,
         evaluation_id=before.evaluation_id + 1,
         instance=instance,
         asset_graph=asset_graph,
@@ -127,19 +138,16 @@ def evaluate_ranges(
         logger=logger,
     )
     requests, after, evaluations = tick.evaluate()
-    return (
-        list(requests),
-        asset_daemon_cursor_to_instigator_serialized_cursor(after),
-        evaluations,
-    )
+    return list(requests), after, evaluations
 
 
 class _RangeTick(AutomationTickEvaluationContext):
     """Dagster's tick, with requests built as rectangles."""
 
-    def __init__(self, *, run_order: RunOrder, **kwargs: Any) -> None:
+    def __init__(self, *, run_order: RunOrder, desk: ArrivalDesk, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._run_order = run_order
+        self._desk = desk
 
     def _build_run_requests(self, entity_subsets: Sequence[Any]) -> Sequence[dg.RunRequest]:
         wanted = {
@@ -149,7 +157,30 @@ class _RangeTick(AutomationTickEvaluationContext):
             for subset in entity_subsets
             if isinstance(subset.key, dg.AssetKey) and not subset.is_empty
         }
-        return range_requests(wanted, self.asset_graph, self._run_order)
+        return stale_requests(wanted, self.asset_graph, self._run_order, self._desk)
+
+
+def stale_requests(
+    wanted: Mapping[dg.AssetKey, Collection[Partition]],
+    asset_graph: BaseAssetGraph,
+    run_order: RunOrder,
+    desk: ArrivalDesk,
+) -> list[dg.RunRequest]:
+    """Runs that bring stale partitions up to date; nothing else changes.
+
+    Feeds hardly ever want the same partitions, so batch-day assets would take a run for each of
+    their rectangles. One generous run that leaves partitions without news alone does the same.
+    """
+    of_feeds = desk.assets_of(desk.contracts)
+    exact = range_requests(
+        {k: p for k, p in wanted.items() if k in of_feeds}, asset_graph, run_order
+    )
+    generous = desk.stale_requests(wanted)
+    others = {key: partitions for key, partitions in wanted.items() if key not in of_feeds}
+    return [
+        *(generous if len(generous) < len(exact) else exact),
+        *range_requests(others, asset_graph, run_order),
+    ]
 
 
 def range_requests(

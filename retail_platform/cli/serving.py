@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from retail_platform.automation.inputs import stale_partitions
+from retail_platform.automation.inputs import Events, stale_partitions
 from retail_platform.cli.output import Stopwatch
 from retail_platform.cli.running import build
 from retail_platform.definitions import Platform
@@ -154,6 +154,9 @@ def _busy(platform: Platform, instance: dg.DagsterInstance) -> bool:
     if instance.get_runs_count(dg.RunsFilter(statuses=_ACTIVE)):
         return True
     graph = platform.definitions.resolve_asset_graph()
+    events = Events(instance)
     return any(
-        stale_partitions(instance, graph, key) for key in sorted(graph.materializable_asset_keys)
+        stale_partitions(events, graph, key)
+        for key in graph.toposorted_asset_keys
+        if key in graph.materializable_asset_keys
     )

@@ -17,8 +17,13 @@ import dagster as dg
 from retail_platform.alerts.watch import BACKFILL, TRIGGER_TAG
 from retail_platform.assets.completeness import COMPLETENESS_CHECK
 from retail_platform.automation.arrivals import identity
-from retail_platform.automation.inputs import stale_partitions
-from retail_platform.automation.range_sensor import evaluate_ranges, range_requests
+from retail_platform.automation.inputs import Events, stale_partitions
+from retail_platform.automation.range_sensor import (
+    Cursor,
+    evaluate_ranges,
+    range_requests,
+    stale_requests,
+)
 from retail_platform.countries import ALL
 from retail_platform.definitions import Platform
 from retail_platform.lake.inbox import Rejection
@@ -101,7 +106,7 @@ class ForegroundRunner:
         self._warehouse = DuckDBWarehouse(platform.settings.warehouse_path)
         note = platform.settings.dagster_home / "all_done.json"
         self._recovery = Recovery(instance, self._warehouse, note)
-        self._cursor: str | None = None
+        self._cursor: Cursor | None = None
         definitions = platform.definitions
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self._graph = definitions.resolve_asset_graph()
@@ -140,6 +145,7 @@ class ForegroundRunner:
                     self._graph,
                     dg.AssetSelection.all(),
                     self._platform.run_order,
+                    self._platform.desk,
                     self._cursor,
                     _LOG,
                 )
@@ -269,21 +275,22 @@ class ForegroundRunner:
                 )
         if self._recovery.nothing_undone():
             return
-        unloaded = unloaded_partitions(self._lake, self._warehouse, self._platform.contracts)
+        with self._warehouse.connect():
+            unloaded = unloaded_partitions(self._lake, self._warehouse, self._platform.contracts)
         for request in self._platform.desk.catch_up_requests(unloaded, "unloaded"):
             self._say("Files that an earlier run took in and did not load")
             outcome.runs.append(self.execute(request))
-        failed = {
-            key: partitions
-            for key in self.executable_assets
-            if (
-                partitions := stale_partitions(
-                    self.instance, self._graph, key, count_failed_attempts=False
-                )
-                - stale_partitions(self.instance, self._graph, key)
-            )
-        }
-        for request in range_requests(failed, self._graph, self._platform.run_order):
+        events = Events(self.instance)
+        failed: dict[dg.AssetKey, set[Partition]] = {}
+        for key in self._graph.toposorted_asset_keys:
+            if key in self._graph.materializable_asset_keys:
+                # What is made of a repeated partition goes with it, or waits until it is done.
+                failed[key] = stale_partitions(
+                    events, self._graph, key, failed, count_failed_attempts=False
+                ) - stale_partitions(events, self._graph, key)
+        for request in stale_requests(
+            failed, self._graph, self._platform.run_order, self._platform.desk
+        ):
             outcome.runs.append(self.execute(request))
 
 
