@@ -14,16 +14,10 @@ from retail_platform.contract import Drift, FeedContract
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.gate.layout import Layout
 from retail_platform.gate.rows import META
-from retail_platform.gate.text import Lines, Rows, lines_of
+from retail_platform.gate.text import MAY_BEGIN_SPACE, MAY_END_SPACE, Lines, Rows, lines_of
 from retail_platform.lake.schemas import EXTRA
 
 _QUOTED = r'"(?:[^"]|"")*"'
-_MAY_BEGIN_SPACE = np.zeros(256, np.bool_)
-_MAY_BEGIN_SPACE[list(b"\t\v\f\r \xc2\xe1\xe2\xe3")] = True
-_MAY_END_SPACE = np.zeros(256, np.bool_)
-_MAY_END_SPACE[[*b"\t\v\f\r \x85\x9f\xa0\xa8\xa9\xaf", *range(0x80, 0x8B)]] = True
-"""First and last bytes of all white space there is in Unicode, and of some letters."""
-
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """Odd, and without a pattern: files get different patterns of bits."""
 
@@ -103,7 +97,7 @@ def _plain_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     text = lines.last(whole.height) if len(pieces) == 1 and whole.height == meta.height else None
     text = whole["_line"].str.join("\n").item().encode() if text is None else text
     values = _values(text, layout)
-    values = values.with_columns(_blank_to_null(pl.col(values.columns[n])) for n in blanks)
+    values = values.with_columns(blank_to_null(pl.col(values.columns[n])) for n in blanks)
     if whole.height == meta.height:
         return whole.hstack(values)
     return pl.concat(
@@ -141,7 +135,7 @@ def _spaces_at_edges(octets: np.ndarray, delimiter: str) -> np.ndarray:
     # As signed numbers, control characters, the space and all beyond ASCII: few, in most text.
     at = np.flatnonzero(octets.view(np.int8) <= ord(" "))
     kind = octets[at]
-    begins, ends = at[_MAY_BEGIN_SPACE[kind]], at[_MAY_END_SPACE[kind]]
+    begins, ends = at[MAY_BEGIN_SPACE[kind]], at[MAY_END_SPACE[kind]]
     edge = np.zeros(256, np.bool_)
     edge[[ord("\n"), ord(delimiter)]] = True
     found = np.concatenate([begins[edge[octets[begins - 1]]], ends[edge[octets[ends + 1]]]])
@@ -179,7 +173,7 @@ def _quoted_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     frame = _numbered(frame, pieces, layout)
     problem = _problem(pl.col("_line"), pl.col("_width"), layout)
     return (
-        frame.with_columns(_blank_to_null(pl.col(name)) for name in names)
+        frame.with_columns(blank_to_null(pl.col(name)) for name in names)
         .with_columns(_problem=problem)
         .drop("_width")
     )
@@ -254,7 +248,8 @@ def _unknown_columns(
     return nothing, pl.struct(kept).struct.json_encode(), []
 
 
-def _blank_to_null(value: pl.Expr) -> pl.Expr:
+def blank_to_null(value: pl.Expr) -> pl.Expr:
+    """Text without white space around it; null if nothing else is there."""
     stripped = value.str.strip_chars()
     return pl.when(stripped.str.len_bytes() > 0).then(stripped)
 
