@@ -339,7 +339,8 @@ class _Found:
             values = alike[keys[name]]
             if step.columns:
                 if values.plain:
-                    text = values.inner
+                    # A copy, or these few bytes would keep the whole text in memory.
+                    text = pl.select(pl.concat_str(values.inner, pl.lit(""))).to_series()
                 elif values.strings:
                     text = self._meant(values.inner, row)
                 else:
