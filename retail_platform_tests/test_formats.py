@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 import pyarrow as pa
@@ -25,11 +26,11 @@ from hypothesis import strategies as st
 
 from retail_platform.contract import FeedContract, load_contracts
 from retail_platform.errors import ConfigurationError, FileRejected
-from retail_platform.gate import json_records
+from retail_platform.gate import json_frames, json_records
 from retail_platform.gate.compression import decompress
 from retail_platform.gate.json_frames import JsonPiece, json_frame
-from retail_platform.gate.json_records import read_records
-from retail_platform.gate.json_text import MAX_DEPTH
+from retail_platform.gate.json_records import Records, read_records
+from retail_platform.gate.json_text import MAX_DEPTH, structure_of, table
 from retail_platform.operate.quarantine import QuarantinedFile, export, quarantined_rows, requeue
 from retail_platform.partitions import Partition
 from retail_platform_tests.builders import Desk, local_desk
@@ -245,14 +246,14 @@ class TestShapes:
         (whole,) = read_records(iter([text]), []) or [[]]
         for size in (1, 2, 3):
             pieces = (text[i : i + size] for i in range(0, len(text), size))
-            assert [r for batch in read_records(pieces, []) for r in batch] == whole
+            assert [r for batch in read_records(pieces, []) for r in batch] == list(whole)
 
 
 def values(
     contract: FeedContract, *records: str, columns: str = "note"
 ) -> tuple[list[Any], list[str | None], list[str | None]]:
     """A column, `_problem` and `_rescued` of records."""
-    piece = JsonPiece(0, [record.encode() for record in records], 1)
+    piece = JsonPiece(0, Records.of([record.encode() for record in records]), 1)
     frame, _ = json_frame([piece], contract)
     return frame[columns].to_list(), frame["_problem"].to_list(), frame["_rescued"].to_list()
 
@@ -581,6 +582,60 @@ class TestQuarantine:
         amounts = [str(a) for (a,) in orders.raw(feed, "amount", KEY)]
         assert sorted(amounts) == ["10.50", "10.50", "10.50", "7.00"]
         assert ("wide\u3000space",) in orders.raw(feed, "note", KEY)
+
+
+MEMBER_NAMES = ("order_id", "orderId", "customer", "lines", "note", "rate", "new", "n\\u0065w")
+MEMBER_VALUES = (
+    *("1", "10.50", "null", "true", "NaN", '""', '" "', '"x"', '" x"', '"x\u3000"', '"Orl\u00e9"'),
+    *('"\\u0000"', '"\\n\\"y"', '"{,:"', "[]", "{}", '[{"sku": "S", "qty": 1}]', '["a"]'),
+    *('{"id": 1, "address": {"city": "Lyon"}}', '{"id":2,"zip":"x"}', '{"id":3,"id":4}'),
+)
+
+
+@st.composite
+def records_alike(draw: st.DrawFn) -> list[str]:
+    """Records with the same keys, most of them in the same order and between the same blanks."""
+    names = draw(st.lists(st.sampled_from(MEMBER_NAMES), min_size=1, max_size=4))
+    gap = draw(st.sampled_from(["", " "]))
+    written = []
+    for _ in range(draw(st.integers(1, 4))):
+        odd = draw(st.integers(0, 9)) == 0
+        mine = draw(st.permutations(names)) if odd else names
+        blank = draw(st.sampled_from(["", "  ", "\t"])) if odd else gap
+        values = [draw(st.sampled_from(MEMBER_VALUES)) for _ in mine]
+        members = (
+            f'"{name}":{blank}{value}{blank}' for name, value in zip(mine, values, strict=True)
+        )
+        written.append("{" + f",{gap}".join(members) + "}")
+    return written
+
+
+class TestRecordsWrittenAlike:
+    def test_are_one_table(self) -> None:
+        text = b'{"a": 1, "b": " x"}\n{"a": 2, "b": "y"}'
+        found = table(text, structure_of(text))
+        assert found is not None
+        assert {key: values.written.to_list() for key, values in found.items()} == {
+            "a": ["1", "2"],
+            "b": ['" x"', '"y"'],
+        }
+
+    @pytest.mark.parametrize("feed", ["orders", "frozen"])
+    @settings(deadline=None, max_examples=5 * EXAMPLES)
+    @given(records=records_alike())
+    def test_give_what_each_of_them_gives_alone(
+        self, contracts: dict[str, FeedContract], feed: str, records: list[str]
+    ) -> None:
+        lines = [record.encode() for record in records]
+        together = [JsonPiece(0, Records.of(lines), 1)]
+        as_read = read_records(iter([b"\n".join(lines) + b"\n"]), ())
+        read = [JsonPiece(0, found, 1) for found in as_read]
+        with patch.object(json_frames, "table", lambda *_: None):
+            expected, strangers = json_frame(together, contracts[feed])
+        for pieces in (together, read):
+            frame, found = json_frame(pieces, contracts[feed])
+            assert frame.drop("_row").to_dicts() == expected.drop("_row").to_dicts()
+            assert found == strangers
 
 
 NAMES = r"clicks/(?P<country>[A-Z]{2})/(?P<day>\d{4}/\d{2}/\d{2})/\d{2}/clicks-.+\.gz"

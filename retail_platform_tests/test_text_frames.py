@@ -29,6 +29,7 @@ SPACES = " \t\v\f\u0085\u00a0\u1680\u2003\u2028\u202f\u205f\u3000"
 VALUES = st.text(st.sampled_from("aé€ \t\v\u0085\u00a0\u1680\u2003\u202f\u205f\u3000Å"), max_size=4)
 GOOD_LINES = st.lists(VALUES, min_size=3, max_size=3)
 ANY_LINES = st.lists(VALUES, min_size=1, max_size=4)
+GOOD_AND_BLANK = GOOD_LINES | st.just([""])
 
 
 def file_text(content: bytes) -> FileText:
@@ -67,7 +68,9 @@ def rows_of(content: str, delimiter: str) -> list[tuple[int, str, list[str | Non
 class TestLinesAndFields:
     @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
     @pytest.mark.parametrize("delimiter", [",", "\t"])
-    @pytest.mark.parametrize("lines", [GOOD_LINES, ANY_LINES], ids=["even", "uneven"])
+    @pytest.mark.parametrize(
+        "lines", [GOOD_LINES, ANY_LINES, GOOD_AND_BLANK], ids=["even", "uneven", "gaps"]
+    )
     @RANDOM
     @given(data=st.data())
     def test_are_those_of_the_characters(

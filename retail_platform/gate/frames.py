@@ -14,16 +14,10 @@ from retail_platform.contract import Drift, FeedContract
 from retail_platform.countries import ALL, CountryRegistry
 from retail_platform.gate.layout import Layout
 from retail_platform.gate.rows import META
-from retail_platform.gate.text import Lines, Rows, lines_of
+from retail_platform.gate.text import MAY_BEGIN_SPACE, MAY_END_SPACE, Lines, Rows, lines_of
 from retail_platform.lake.schemas import EXTRA
 
 _QUOTED = r'"(?:[^"]|"")*"'
-_MAY_BEGIN_SPACE = np.zeros(256, np.bool_)
-_MAY_BEGIN_SPACE[list(b"\t\v\f\r \xc2\xe1\xe2\xe3")] = True
-_MAY_END_SPACE = np.zeros(256, np.bool_)
-_MAY_END_SPACE[[*b"\t\v\f\r \x85\x9f\xa0\xa8\xa9\xaf", *range(0x80, 0x8B)]] = True
-"""First and last bytes of all white space there is in Unicode, and of some letters."""
-
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """Odd, and without a pattern: files get different patterns of bits."""
 
@@ -83,8 +77,7 @@ def _numbered(lines: pl.DataFrame, pieces: Sequence[Piece], layout: Layout) -> p
 def _plain_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     """Rows that are one line each."""
     texts = [p.rows.text for p in pieces]
-    texts = [text if text.endswith(b"\n") or not text else text + b"\n" for text in texts]
-    lines = lines_of(b"".join(texts) if len(texts) > 1 else texts[0])
+    lines = lines_of(b"".join(texts)) if len(texts) > 1 else pieces[0].rows.lines
     piece = np.searchsorted(np.cumsum([len(text) for text in texts]), lines.start, side="right")
     line = lines.series
     count, blanks = _delimiters(lines, layout)
@@ -100,8 +93,11 @@ def _plain_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     problem = _problem(pl.col("_line"), pl.col("_width"), layout)
     meta = meta.with_columns(_problem=problem).drop("_width")
     whole = meta.filter(pl.col("_problem").is_null())
-    values = _values(whole["_line"], layout)
-    values = values.with_columns(_blank_to_null(pl.col(values.columns[n])) for n in blanks)
+    # Those of a long file are most often all there is of its text, but for the header.
+    text = lines.last(whole.height) if len(pieces) == 1 and whole.height == meta.height else None
+    text = whole["_line"].str.join("\n").item().encode() if text is None else text
+    values = _values(text, layout)
+    values = values.with_columns(blank_to_null(pl.col(values.columns[n])) for n in blanks)
     if whole.height == meta.height:
         return whole.hstack(values)
     return pl.concat(
@@ -124,28 +120,35 @@ def _delimiters(lines: Lines, layout: Layout) -> tuple[np.ndarray, Sequence[int]
     delimiter = np.flatnonzero(octets == ord(layout.delimiter))
     if b'"' not in lines.text and delimiter.size == lines.start.size * (width - 1):
         # If every line has its share of them, values stand in columns.
-        table = delimiter.reshape(-1, width - 1).T
-        if (table[0] >= lines.start).all() and (table[-1] < lines.end).all():
-            starts = [lines.start, *(column + 1 for column in table)]
-            lasts = [*(column - 1 for column in table), lines.end - 1]
-            # Of an empty value these are the bytes around it.
-            blanks = [
-                n
-                for n, (start, last) in enumerate(zip(starts, lasts, strict=True))
-                if _MAY_BEGIN_SPACE[octets[start]].any() or _MAY_END_SPACE[octets[last]].any()
-            ]
-            return np.full(lines.start.size, width - 1), blanks
+        table = delimiter.reshape(-1, width - 1)
+        if (table[:, 0] >= lines.start).all() and (table[:, -1] < lines.end).all():
+            at = _spaces_at_edges(octets, layout.delimiter)
+            line = np.searchsorted(lines.end, at)
+            fields = np.searchsorted(delimiter, at) - line * (width - 1)
+            return np.full(lines.start.size, width - 1), np.unique(fields).tolist()
     first, beyond = np.searchsorted(delimiter, [lines.start, lines.end])
     return beyond - first, range(width)
 
 
-def _values(lines: pl.Series, layout: Layout) -> pl.DataFrame:
+def _spaces_at_edges(octets: np.ndarray, delimiter: str) -> np.ndarray:
+    """Where values may begin or end with white space; blank lines count as values."""
+    # As signed numbers, control characters, the space and all beyond ASCII: few, in most text.
+    at = np.flatnonzero(octets.view(np.int8) <= ord(" "))
+    kind = octets[at]
+    begins, ends = at[MAY_BEGIN_SPACE[kind]], at[MAY_END_SPACE[kind]]
+    edge = np.zeros(256, np.bool_)
+    edge[[ord("\n"), ord(delimiter)]] = True
+    found = np.concatenate([begins[edge[octets[begins - 1]]], ends[edge[octets[ends + 1]]]])
+    return found[octets[found] != ord(delimiter)]
+
+
+def _values(text: bytes, layout: Layout) -> pl.DataFrame:
     """Fields of lines that have as many as the layout."""
     schema: dict[str, pl.DataType] = dict.fromkeys(_fields(layout), pl.String())
-    if lines.is_empty():
+    if not text:
         return pl.DataFrame(schema=schema)
     return pl.read_csv(
-        lines.str.join("\n").cast(pl.Binary).item(),
+        text,
         has_header=False,
         separator=layout.delimiter,
         quote_char='"',
@@ -170,7 +173,7 @@ def _quoted_frame(pieces: Sequence[Piece], layout: Layout) -> pl.DataFrame:
     frame = _numbered(frame, pieces, layout)
     problem = _problem(pl.col("_line"), pl.col("_width"), layout)
     return (
-        frame.with_columns(_blank_to_null(pl.col(name)) for name in names)
+        frame.with_columns(blank_to_null(pl.col(name)) for name in names)
         .with_columns(_problem=problem)
         .drop("_width")
     )
@@ -245,7 +248,8 @@ def _unknown_columns(
     return nothing, pl.struct(kept).struct.json_encode(), []
 
 
-def _blank_to_null(value: pl.Expr) -> pl.Expr:
+def blank_to_null(value: pl.Expr) -> pl.Expr:
+    """Text without white space around it; null if nothing else is there."""
     stripped = value.str.strip_chars()
     return pl.when(stripped.str.len_bytes() > 0).then(stripped)
 

@@ -644,7 +644,7 @@ class _Batch:
         for records, last in with_last(pieces):
             if first == 1 and not last:
                 self._files[number].seen_lines = SeenLines()
-            self._make_room(sum(map(len, records)))
+            self._make_room(int(records.written.str.len_bytes().sum()))
             self._waiting_records.append(JsonPiece(number, records, first))
             first += len(records)
 
@@ -707,7 +707,7 @@ class _Batch:
                 self._meter.add(frame)
                 self._judge_frame(frame)
         self._waiting.clear()
-        if any(piece.records for piece in self._waiting_records):
+        if any(len(piece.records) for piece in self._waiting_records):
             frame, strangers = json_frame(self._waiting_records, self._contract)
             for number, keys in strangers.items():
                 if self._contract.ingestion.drift is Drift.EVOLVE:

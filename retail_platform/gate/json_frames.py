@@ -7,21 +7,25 @@ column, what the contract does not name, and which records cannot be taken apart
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import methodcaller
 
 import numpy as np
 import polars as pl
 
 from retail_platform.contract import Drift, FeedContract, normalised_header
 from retail_platform.gate.drift import MAX_EVOLVED_COLUMNS, evolved_name
+from retail_platform.gate.frames import blank_to_null
+from retail_platform.gate.json_records import Records
 from retail_platform.gate.json_text import (
     MAX_DEPTH,
+    Values,
     all_valid,
     compact,
+    depths,
     elements,
     is_valid,
     members,
     structure_of,
+    table,
     unescaped,
     with_quoted_constants,
 )
@@ -33,8 +37,6 @@ UNKNOWN_KEYS = f"{EXTRA}keys"
 NO_OBJECT = b"{}"
 """Stands for a record that has no values, so that rows and records stay in step."""
 
-_OPENS_OBJECT = methodcaller("startswith", b"{")
-
 
 @dataclass(frozen=True)
 class JsonPiece:
@@ -42,12 +44,12 @@ class JsonPiece:
 
     Attributes:
         file: index of the file in its batch.
-        records: as written.
+        records: at least one.
         first: number of the first record in the file, from 1.
     """
 
     file: int
-    records: list[bytes]
+    records: Records
     first: int
 
 
@@ -102,10 +104,16 @@ def json_frame(
         `discard_value`. And by file these keys, if it is `freeze` or `evolve`.
     """
     drift = contract.ingestion.drift
-    records = [record for piece in pieces for record in piece.records]
-    sound, problems = _sound(records)
-    found = _Found(len(records))
-    unknown, below = found.take_apart(b"\n".join(sound), steps_of(contract))
+    written = pl.concat([piece.records.written for piece in pieces])
+    count = len(written)
+    known = [p.records.objects for p in pieces if p.records.objects is not None]
+    if len(known) == len(pieces):
+        objects = b"\n".join(known) if len(known) > 1 else known[0]
+        problems: dict[int, str] = {}
+    else:
+        objects, problems = _sound(written)
+    found = _Found(count)
+    unknown, below = found.take_apart(objects, steps_of(contract))
     file = np.repeat([p.file for p in pieces], [len(p.records) for p in pieces])
     row = [np.arange(len(p.records)) + p.first for p in pieces]
     strangers: dict[int, list[str]] = {}
@@ -113,16 +121,16 @@ def json_frame(
         by_file = pl.DataFrame({"file": file[unknown["row"].to_numpy()], "key": unknown["key"]})
         for number, key in by_file.unique(maintain_order=True).rows():
             strangers.setdefault(number, []).append(key)
-    nothing = pl.Series([None] * len(records), dtype=pl.String)
+    nothing = pl.Series([None] * count, dtype=pl.String)
     rescued = nothing
     carried: dict[str, pl.Series] = {}
     match drift:
         case Drift.RESCUE:
-            rescued = _objects(pl.concat([unknown, below]), len(records))
+            rescued = _objects(pl.concat([unknown, below]), count)
         case Drift.EVOLVE:
             crowded = [n for n, keys in strangers.items() if len(keys) > MAX_EVOLVED_COLUMNS]
             carried, nameless = found.evolved(unknown, ~np.isin(file, crowded), contract)
-            rescued = _objects(pl.concat([nameless, below]), len(records))
+            rescued = _objects(pl.concat([nameless, below]), count)
         case Drift.DISCARD_ROW:
             found.refuse_filled(unknown)
         case Drift.DISCARD_VALUE:
@@ -133,9 +141,9 @@ def json_frame(
         {
             "_file": pl.Series(file, dtype=pl.UInt32),
             "_row": pl.Series(np.concatenate(row), dtype=pl.Int64),
-            "_line": pl.Series(records, dtype=pl.Binary).cast(pl.String),
+            "_line": written,
             "_country": nothing,
-            "_batch_date": pl.Series([None] * len(records), dtype=pl.Date),
+            "_batch_date": pl.Series([None] * count, dtype=pl.Date),
             "_problem": problem,
             "_rescued": rescued,
             **{c.name: found.columns.get(c.name, nothing) for c in contract.columns},
@@ -145,26 +153,26 @@ def json_frame(
     return frame, strangers
 
 
-def _sound(records: list[bytes]) -> tuple[list[bytes], dict[int, str]]:
+def _sound(written: pl.Series) -> tuple[bytes, dict[int, str]]:
     """Objects that can be taken apart, one for each record, and what is wrong with the others."""
     problems: dict[int, str] = {}
-    valid = all_valid(records)
-    if valid and all(map(_OPENS_OBJECT, records)):
-        return records, problems
-    sound = list(records)
-    for number, record in enumerate(records):
+    text = written.str.join("\n").item().encode()
+    valid = all_valid(text, len(written))
+    if valid and written.str.starts_with("{").all():
+        return text, problems
+    sound = [record.encode() for record in written]
+    for number, record in enumerate(sound):
         repaired = record
+        problem = None
         if not valid and not is_valid(record):
             repaired = with_quoted_constants(record)
             problem = None if is_valid(repaired) else _fault_of(repaired)
-        else:
-            problem = None
         if problem is None and repaired[:1] != b"{":
             problem = "row:not_an_object"
         if problem:
             problems[number] = problem
         sound[number] = NO_OBJECT if problem else repaired
-    return sound, problems
+    return b"\n".join(sound), problems
 
 
 def _fault_of(record: bytes) -> str:
@@ -177,6 +185,12 @@ def _fault_of(record: bytes) -> str:
         return "row:not_json"
     # Half of a character that takes two: the only thing Python's reader lets pass.
     return "row:lone_surrogate"
+
+
+def _meaning(seen: Sequence[str], steps: dict[str, _Step]) -> dict[str, str]:
+    """Which of the keys seen mean which step."""
+    exact = frozenset(k for step in steps.values() for k in step.spelled)
+    return {k: name for name, step in steps.items() for k in step.keys(seen, exact)}
 
 
 class _Found:
@@ -262,12 +276,16 @@ class _Found:
         Returns:
             `row`, `key` and `value` of what no step names, and of what is left below named keys.
         """
-        frame, deepest = members(text)
+        found = structure_of(text)
+        if found.deepest > MAX_DEPTH:
+            self._note(rows[depths(found) > MAX_DEPTH], "row:nested_too_deep")
+        alike = table(text, found)
+        meant = _meaning(list(alike), steps) if alike else {}
+        if alike and len(set(meant.values())) == len(meant):
+            return self._level_of_table(alike, meant, rows, steps)
+        frame = members(text, found)
         frame = frame.with_columns(pl.Series("row", rows[frame["row"].to_numpy()]))
-        self._note(rows[deepest > MAX_DEPTH], "row:nested_too_deep")
-        seen = frame["key"].unique(maintain_order=True).to_list()
-        exact = frozenset(k for step in steps.values() for k in step.spelled)
-        meant = {k: name for name, step in steps.items() for k in step.keys(seen, exact)}
+        meant = _meaning(frame["key"].unique(maintain_order=True).to_list(), steps)
         # All keys that mean a step are parted in one go, under its name.
         named = frame.with_columns(
             pl.col("key").replace_strict(meant, default=None, return_dtype=pl.Enum(list(steps)))
@@ -289,6 +307,48 @@ class _Found:
                 self._fill(column, mine["row"], self._text(mine))
             if step.below:
                 kept.append(self._below(mine.with_columns(key=pl.lit(name)), step))
+        return unknown, pl.concat(kept)
+
+    def _level_of_table(
+        self,
+        alike: dict[str, Values],
+        meant: dict[str, str],
+        rows: np.ndarray,
+        steps: dict[str, _Step],
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """One level of objects that have the same keys, each of which means a step of its own.
+
+        Args:
+            meant: key -> name of the step.
+        """
+        row = pl.Series("row", rows, dtype=pl.UInt32)
+
+        def long(key: str, values: Values) -> pl.DataFrame:
+            return pl.DataFrame([row, values.written.alias("value")]).select(
+                "row", pl.lit(key).alias("key"), "value"
+            )
+
+        nothing = pl.DataFrame(schema={"row": pl.UInt32, "key": pl.String, "value": pl.String})
+        strange = [long(key, values) for key, values in alike.items() if key not in meant]
+        unknown = pl.concat([nothing, *strange]).sort("row", maintain_order=True)
+        kept = [nothing]
+        keys = {name: key for key, name in meant.items()}
+        for name, step in steps.items():
+            if name not in keys:
+                continue
+            values = alike[keys[name]]
+            if step.columns:
+                if values.plain:
+                    # A copy, or these few bytes would keep the whole text in memory.
+                    text = pl.select(pl.concat_str(values.inner, pl.lit(""))).to_series()
+                elif values.strings:
+                    text = self._meant(values.inner, row)
+                else:
+                    text = self._text(long(name, values))
+                for column in step.columns:
+                    self._fill(column, row, text)
+            if step.below:
+                kept.append(self._below(long(name, values), step))
         return unknown, pl.concat(kept)
 
     def _below(self, mine: pl.DataFrame, step: _Step) -> pl.DataFrame:
@@ -334,26 +394,27 @@ class _Found:
     def _text(self, found: pl.DataFrame) -> pl.Series:
         """Values as text columns hold them: strings without quotes, anything else as written."""
         value = found["value"]
-        strings = value.str.starts_with('"')
-        if strings.all():
-            return self._meant(value, found["row"])
-        nested = value.str.contains(r"^[{\[]")
-        text = value.set(value == "null", None)
+        start = value.str.slice(0, 1)
+        if not start.is_in(['"', "{", "[", "n"]).any():
+            return value
+        strings, nested = start == '"', start.is_in(["{", "["])
+        text = value.set(start == "n", None)
         if strings.any():
-            meant = self._meant(value.filter(strings), found["row"].filter(strings))
-            text = text.scatter(strings.arg_true(), meant)
+            inner = value.filter(strings).str.strip_prefix('"').str.strip_suffix('"')
+            text = text.scatter(
+                strings.arg_true(), self._meant(inner, found["row"].filter(strings))
+            )
         if nested.any():
             text = text.scatter(nested.arg_true(), compact(value.filter(nested)))
         return text
 
     def _meant(self, strings: pl.Series, rows: pl.Series) -> pl.Series:
         """What strings say; a blank one says nothing, as in CSV."""
-        meant = unescaped(strings.str.strip_prefix('"').str.strip_suffix('"'))
-        nul = meant.str.contains("\0", literal=True)
-        if nul.any():
+        meant = unescaped(strings)
+        if meant is not strings:  # without escapes, no NUL
+            nul = meant.str.contains("\0", literal=True)
             self._note(rows.filter(nul).to_numpy(), "row:nul_byte")
-        meant = meant.str.strip_chars()
-        return meant.set(meant == "", None)
+        return meant.to_frame("text").select(blank_to_null(pl.col("text"))).to_series()
 
     def _note(self, rows: np.ndarray, problem: str) -> None:
         for row in rows.tolist():

@@ -24,8 +24,10 @@ from retail_platform.gate.json_text import (
     members,
     split_documents,
     structure_of,
+    trimmed,
     with_quoted_constants,
 )
+from retail_platform.gate.text import lines_of, slices
 
 LONGEST_RECORD = 32 << 20
 """Bytes. Text beyond this length that is one record, or an unfinished one, is not read on: it would
@@ -33,13 +35,35 @@ have to be in memory several times over, and no warehouse column takes it."""
 
 _SAMPLE_LINES = 20
 _BOM = b"\xef\xbb\xbf"
-_EDGES = (b" \n", b"\t\n", b"\r\n", b"\n ", b"\n\t", b"\n\r", b"\n\n", b"\n" + _BOM[:1])
-"""Where a line is blank or has something around it that is not of its document."""
-
 _OPENS_ARRAY = methodcaller("startswith", b"[")
 
 
-def read_records(pieces: Iterator[bytes], record_path: Sequence[str]) -> Iterator[list[bytes]]:
+@dataclass(frozen=True)
+class Records:
+    """Consecutive records of a file.
+
+    Attributes:
+        written: each as it is written, as text.
+        objects: all of them in one text, parted by white space, if each is known to be a valid
+            object; else None.
+    """
+
+    written: pl.Series
+    objects: bytes | None = None
+
+    @classmethod
+    def of(cls, records: Sequence[bytes]) -> "Records":
+        """Records of which nothing is known."""
+        return cls(pl.Series(records, dtype=pl.Binary).cast(pl.String))
+
+    def __len__(self) -> int:
+        return len(self.written)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (record.encode() for record in self.written)
+
+
+def read_records(pieces: Iterator[bytes], record_path: Sequence[str]) -> Iterator[Records]:
     """Records as they are written.
 
     Args:
@@ -78,13 +102,13 @@ def _has_a_document_per_line(head: bytes) -> bool:
     return 2 * sum(line[:1] in b"{[" and is_valid(line) for line in sample) >= len(sample)
 
 
-def _lines(text: bytes) -> list[bytes]:
-    """Lines that are not blank, without the white space around them."""
-    text = text.removesuffix(b"\n")
-    framed = b"\n%b\n" % text
-    if not any(edge in framed for edge in _EDGES):
-        return text.split(b"\n")
-    return [line for line in map(_stripped, text.split(b"\n")) if line]
+def _objects(text: bytes) -> Records | None:
+    """Records of lines that are a valid object each; None if any is not."""
+    lines = lines_of(text)
+    start, end = trimmed(text, lines.start, lines.end)
+    if not start.size or (np.frombuffer(text, np.uint8)[start] != ord("{")).any():
+        return None
+    return Records(slices(text, start, end), text) if all_valid(text, start.size) else None
 
 
 def _stripped(line: bytes) -> bytes:
@@ -118,7 +142,7 @@ class _Reader:
 
     def _pass(self, text: bytes) -> None:
         self._byte += len(text)
-        self._line += text.count(b"\n")
+        self._line += int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
 
     def _place(self, before: bytes = b"") -> str:
         line = self._line + before.count(b"\n")
@@ -126,7 +150,7 @@ class _Reader:
 
     # ------------------------------------------------------------------ a document per line
 
-    def of_lines(self, pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
+    def of_lines(self, pieces: Iterator[bytes]) -> Iterator[Records]:
         """Records of text in which every line is whole documents, or broken on its own."""
         rest = b""
         unfinished: str | None = None
@@ -135,16 +159,17 @@ class _Reader:
             cut = text.rfind(b"\n") + 1 if piece else len(text)
             text, rest = text[:cut], text[cut:]
             self._check_length(rest)
-            lines = _lines(text)
-            if not lines:
-                self._pass(text)
-                continue
-            if all_valid(lines):
+            found = None if self._path else _objects(text)
+            lines = [] if found else [s for s in map(_stripped, text.split(b"\n")) if s]
+            if found:
                 unfinished = None
-                yield self._records(lines)
-            else:
+                yield found
+            elif lines and all_valid(b"\n".join(lines), len(lines)):
+                unfinished = None
+                yield Records.of(self._records(lines))
+            elif lines:
                 records, unfinished = self._of_doubtful(text)
-                yield records
+                yield Records.of(records)
             self._pass(text)
         if unfinished:
             raise self._truncated(unfinished)
@@ -174,7 +199,7 @@ class _Reader:
 
     # ------------------------------------------------------------------ anything else
 
-    def of_stream(self, pieces: Iterator[bytes]) -> Iterator[list[bytes]]:
+    def of_stream(self, pieces: Iterator[bytes]) -> Iterator[Records]:
         """Records of documents that may span lines, or share one."""
         text = b""
         array: _Open | None = None
@@ -183,7 +208,7 @@ class _Reader:
             while True:
                 records, text, array, again = self._step(text, array)
                 if records:
-                    yield records
+                    yield Records.of(records)
                 if not again:
                     break
             self._check_length(text)
@@ -276,7 +301,7 @@ class _Reader:
             documents = list(chain.from_iterable(nested))
         if not self._path or not documents:
             return documents
-        if all_valid(documents):
+        if all_valid(b"\n".join(documents), len(documents)):
             return self._of_pages(documents)
         found = (
             self._of_pages([page]) if is_valid(page) else self._of_doubtful_page(page)
@@ -291,7 +316,8 @@ class _Reader:
             for value in values:
                 if value[:1] != b"{":
                     raise self._no_records(number, value)
-            frame, _ = members(b"\n".join(values))
+            objects = b"\n".join(values)
+            frame = members(objects, structure_of(objects))
             named = frame.filter(pl.col("key") == step).unique("row", keep="last").sort("row")
             if named.height < len(values):
                 there = set(named["row"].to_list())

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from retail_platform.gate.text import slices
+from retail_platform.gate.text import MAY_BEGIN_SPACE, MAY_END_SPACE, slices
 
 BLANK = b" \t\r\n\xef\xbb\xbf"
 """White space of JSON, and the byte order marks that are left where files were joined."""
@@ -23,7 +23,7 @@ MAX_DEPTH = 200
 
 _OBJECT, _ARRAY, _COLON, _COMMA = ord("{"), ord("["), ord(":"), ord(",")
 _QUOTE, _BACKSLASH = ord('"'), ord("\\")
-_MARKS = bytes(byte in b"{}[]:," for byte in range(256))
+_MARKS = bytes(byte in b'{}[]:,"' for byte in range(256))
 _SPACE = np.zeros(256, np.bool_)
 _SPACE[list(b" \t\r\n")] = True
 _STEP = np.zeros(256, np.int8)
@@ -59,12 +59,14 @@ class Structure:
 def structure_of(text: bytes) -> Structure:
     """Index UTF-8 text that begins outside of a string."""
     octets = np.frombuffer(text, np.uint8)
-    quotes = octets == _QUOTE
+    position = np.flatnonzero(np.frombuffer(text.translate(_MARKS), np.bool_))
+    quotes = octets[position] == _QUOTE
     if b"\\" in text:
-        quotes[_escaped(np.flatnonzero(octets == _BACKSLASH), len(text))] = False
+        escaped = np.zeros(len(text), np.bool_)
+        escaped[_escaped(np.flatnonzero(octets == _BACKSLASH), len(text))] = True
+        quotes &= ~escaped[position]
     inside = _odd_so_far(quotes)
-    marks = np.frombuffer(text.translate(_MARKS), np.bool_)
-    position = np.flatnonzero(marks & ~inside)
+    position = position[np.flatnonzero(~inside & (octets[position] != _QUOTE))]
     kind = octets[position]
     step = _STEP[kind]
     depth = np.cumsum(step, dtype=np.int32)
@@ -169,34 +171,129 @@ def array_at(text: bytes, path: Sequence[str]) -> tuple[int, int | None] | None:
     return int(found.position[first]), None if closing is None else int(found.position[closing])
 
 
-def members(objects: bytes) -> tuple[pl.DataFrame, np.ndarray]:
+def depths(found: Structure) -> np.ndarray:
+    """How many brackets are open at most, for each object that is not in another."""
+    opens = np.flatnonzero((found.depth == 0) & (found.kind == _OBJECT))
+    around = found.depth + (_STEP[found.kind] == 1)
+    return np.maximum.reduceat(around, opens) if opens.size else np.empty(0, np.int32)
+
+
+def members(objects: bytes, found: Structure) -> pl.DataFrame:
     """Keys and values of objects.
 
     Args:
         objects: valid JSON objects, parted by white space.
+        found: their structure.
 
     Returns:
-        `row` (ordinal of the object), `key` and `value` (as written), in order; and for each object
-        how many brackets are open at most.
+        `row` (ordinal of the object), `key` and `value` (as written), in order.
     """
-    found = structure_of(objects)
-    opens = np.flatnonzero((found.depth == 0) & (found.kind == _OBJECT))
-    around = found.depth + (_STEP[found.kind] == 1)
-    deepest = np.maximum.reduceat(around, opens) if opens.size else np.empty(0, np.int32)
-    mark = np.flatnonzero((found.depth == 0) | ((found.depth == 1) & (_STEP[found.kind] == 0)))
+    mark = _marks_of_members(found)
     position, kind = found.position[mark], found.kind[mark]
     colon = np.flatnonzero(kind == _COLON)
     row = np.cumsum(kind == _OBJECT, dtype=np.uint32)[colon] - 1
-    start, end = _trimmed(objects, position[colon - 1] + 1, position[colon])
+    start, end = trimmed(objects, position[colon - 1] + 1, position[colon])
     key = slices(objects, start + 1, end - 1)
-    frame = pl.DataFrame(
+    return pl.DataFrame(
         {
             "row": pl.Series(row, dtype=pl.UInt32),
             "key": unescaped(key) if b"\\" in objects else key,
-            "value": slices(objects, *_trimmed(objects, position[colon] + 1, position[colon + 1])),
+            "value": slices(objects, *trimmed(objects, position[colon] + 1, position[colon + 1])),
         }
     )
-    return frame, deepest
+
+
+def _marks_of_members(found: Structure) -> np.ndarray:
+    """Brackets around objects, and the colons and commas of their members."""
+    return np.flatnonzero((found.depth == 0) | ((found.depth == 1) & (_STEP[found.kind] == 0)))
+
+
+@dataclass(frozen=True)
+class Values:
+    """What objects have under the same key, one value each.
+
+    Attributes:
+        inner: the values as written, but for the quotes of `strings`.
+        strings: whether all of them are strings.
+        plain: whether they are strings that say what they are written, without escapes, none of
+            them empty, and none with white space at its ends.
+    """
+
+    inner: pl.Series
+    strings: bool
+    plain: bool
+
+    @property
+    def written(self) -> pl.Series:
+        """The values as written."""
+        return '"' + self.inner + '"' if self.strings else self.inner
+
+
+def table(objects: bytes, found: Structure) -> dict[str, Values] | None:
+    """Keys and values of objects that are written alike, as most files are.
+
+    Args:
+        objects: valid JSON objects, parted by white space.
+        found: their structure.
+
+    Returns:
+        None unless each object has the keys of the first, no key twice, in the same order and
+        with the same white space in front and behind.
+    """
+    mark = _marks_of_members(found)
+    opens = np.flatnonzero(found.kind[mark] == _OBJECT)
+    width = mark.size // max(opens.size, 1)
+    if width < 3 or (opens != np.arange(0, mark.size, width)[: opens.size]).any():
+        return None
+    if opens.size * width != mark.size:
+        return None
+    position = np.ascontiguousarray(found.position[mark].reshape(-1, width).T)
+    octets = np.frombuffer(objects, np.uint8)
+    # Eight bytes at a time, wherever they begin.
+    words = np.ndarray(len(objects), "<u8", objects + bytes(8), strides=(1,))
+    escapes = b"\\" in objects
+    keys: list[str] = []
+    kinds: list[tuple[bool, bool]] = []
+    bounds: list[np.ndarray] = []
+    for before, colon, behind in zip(position[:-1:2], position[1::2], position[2::2], strict=True):
+        first = objects[before[0] + 1 : behind[0]]
+        size = int(colon[0] - before[0])
+        size += len(first[size:]) - len(first[size:].lstrip(BLANK))
+        start, end = before + 1 + size, behind
+        if (colon - before != colon[0] - before[0]).any():
+            return None
+        if not _reads(words, before + 1, first[:size]):
+            return None
+        if _SPACE[octets[start]].any() or _SPACE[octets[end - 1]].any():
+            start, end = trimmed(objects, start, end)
+        keys += _TEXTS.decode(b"[" + first[: int(colon[0] - before[0]) - 1] + b"]")
+        strings = bool((octets[start] == _QUOTE).all())
+        if strings:
+            # Of an empty string, this is the quote that closes it.
+            doubtful = MAY_BEGIN_SPACE[octets[start + 1]] | (octets[start + 1] == _QUOTE)
+            plain = not (escapes or doubtful.any() or MAY_END_SPACE[octets[end - 2]].any())
+        kinds.append((strings, strings and plain))
+        bounds += [start + 1, end - 1] if strings else [start, end]
+    if len(set(keys)) < len(keys):
+        return None
+    # All columns are cut from the text at once: each time, polars looks at the whole of it.
+    values = slices(objects, np.stack(bounds[::2], 1).ravel(), np.stack(bounds[1::2], 1).ravel())
+    columns = (values.gather_every(len(keys), n) for n in range(len(keys)))
+    return {k: Values(v, *kind) for k, v, kind in zip(keys, columns, kinds, strict=True)}
+
+
+def _reads(words: np.ndarray, at: np.ndarray, expected: bytes) -> bool:
+    """Whether some text reads the same in many places.
+
+    Args:
+        words: the eight bytes from each place on.
+    """
+    for n in range(0, len(expected), 8):
+        part = expected[n : n + 8]
+        mask = np.uint64(2 ** (8 * len(part)) - 1)
+        if ((words[at + n] & mask) != int.from_bytes(part, "little")).any():
+            return False
+    return True
 
 
 def elements(arrays: bytes) -> pl.DataFrame:
@@ -215,14 +312,14 @@ def elements(arrays: bytes) -> pl.DataFrame:
     frame = pl.DataFrame(
         {
             "row": pl.Series(np.cumsum(_STEP[kind] == 1)[before] - 1, dtype=pl.UInt32),
-            "value": slices(arrays, *_trimmed(arrays, position[before] + 1, position[before + 1])),
+            "value": slices(arrays, *trimmed(arrays, position[before] + 1, position[before + 1])),
         }
     )
     # An empty array has one element that is not there.
     return frame.filter((pl.col("value") != "") | (pl.len().over("row") > 1))
 
 
-def _trimmed(text: bytes, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def trimmed(text: bytes, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Parts of some text without the white space around them."""
     octets = np.frombuffer(text, np.uint8)
     start, end = start.copy(), end.copy()
@@ -237,15 +334,15 @@ def _trimmed(text: bytes, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarra
     return start, end
 
 
-def all_valid(texts: Sequence[bytes]) -> bool:
-    """Whether each text is one valid JSON value.
+def all_valid(text: bytes, count: int) -> bool:
+    """Whether text is so many valid JSON values, each in lines of its own.
 
     Args:
-        texts: either all of them balanced, or none with a line feed inside; else two broken ones
-            could pass for one that is whole.
+        text: values parted by line feeds. Either all of them are balanced, or none has a line feed
+            inside; else two broken ones could pass for one that is whole.
     """
     try:
-        return len(_RAW.decode_lines(b"\n".join(texts))) == len(texts)
+        return len(_RAW.decode_lines(text)) == count
     except (msgspec.DecodeError, RecursionError):
         return False
 
@@ -275,7 +372,7 @@ def unescaped(strings: pl.Series) -> pl.Series:
         return strings
     texts = ('"' + strings.filter(escaped) + '"').to_list()
     meant = _TEXTS.decode("[" + ",".join(texts) + "]")
-    return strings.scatter(escaped.arg_true(), pl.Series(meant, dtype=pl.String))
+    return strings.clone().scatter(escaped.arg_true(), pl.Series(meant, dtype=pl.String))
 
 
 def compact(values: pl.Series) -> pl.Series:

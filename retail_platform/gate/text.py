@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import IO, TypeVar
 
@@ -43,6 +44,12 @@ _MAY_BE_SPACE = np.zeros(256, np.bool_)
 _MAY_BE_SPACE[list(b"\t\n\v\f\r \xc2\xe1\xe2\xe3")] = True
 """First bytes of all white space there is in Unicode, and of some letters."""
 
+MAY_BEGIN_SPACE = np.zeros(256, np.bool_)
+MAY_BEGIN_SPACE[list(b"\t\v\f\r \xc2\xe1\xe2\xe3")] = True
+MAY_END_SPACE = np.zeros(256, np.bool_)
+MAY_END_SPACE[[*b"\t\v\f\r \x85\x9f\xa0\xa8\xa9\xaf", *range(0x80, 0x8B)]] = True
+"""First and last bytes of all white space there is in Unicode, and of some letters."""
+
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -58,7 +65,7 @@ class Rows:
     """Consecutive data rows of one file, none of them blank except inside `text`.
 
     Attributes:
-        text: UTF-8; lines separated by line feeds, each one row (blank lines count for nothing).
+        text: UTF-8; lines that end with a line feed, each one row (blank lines count for nothing).
         records: where quotes need a reader of their own, instead of `text`: the original text of
             each row, without its line end, and its values.
         first: number of the first row in the file, from 1 (a header counts as a row here).
@@ -69,6 +76,11 @@ class Rows:
     records: list[tuple[str, list[str]]] | None
     first: int
     last: bool
+
+    @cached_property
+    def lines(self) -> "Lines":
+        """Those of `text`."""
+        return lines_of(self.text)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,14 @@ class Lines:
     def series(self) -> pl.Series:
         """The lines as strings; the text is not copied."""
         return slices(self.text, self.start, self.end)
+
+    def last(self, count: int) -> bytes | None:
+        """The last of the lines as one text; None if a blank one stands among them."""
+        if not count:
+            return b""
+        start, end = self.start[-count:], self.end[-count:]
+        alone = (start[1:] == end[:-1] + 1).all() and end[-1] + 1 == len(self.text)
+        return self.text[start[0] :] if alone else None
 
 
 def lines_of(text: bytes) -> Lines:
@@ -195,7 +215,8 @@ class FileText:
             yield _with_line_feeds(b"".join([*waiting, piece[:cut]]))
             waiting = [piece[cut:]] if cut < len(piece) else []
         if waiting:
-            yield _with_line_feeds(b"".join(waiting))
+            last = _with_line_feeds(b"".join(waiting))
+            yield last if last.endswith(b"\n") else last + b"\n"
 
     def _lines(self) -> Iterator[str]:
         for text in self._chunks():
@@ -209,9 +230,10 @@ class FileText:
     def _plain_rows(self) -> Iterator[Rows]:
         first = 1
         for text, last in with_last(self._chunks()):
-            yield Rows(text, None, first, last)
+            rows = Rows(text, None, first, last)
+            yield rows
             if not last:
-                first += lines_of(text).start.size
+                first += rows.lines.start.size
 
     def _is_one_row_per_line(self, delimiter: str) -> bool:
         """Whether all quotes stand around whole values and close in their line.

@@ -18,7 +18,7 @@ from retail_platform.gate.compression import compress
 from retail_platform.gate.control_totals import Meter, Restated, Trailer
 from retail_platform.gate.frames import Piece, text_frame
 from retail_platform.gate.json_frames import JsonPiece, json_frame
-from retail_platform.gate.json_records import read_records
+from retail_platform.gate.json_records import Records, read_records
 from retail_platform.gate.layout import recognise, split_line
 from retail_platform.gate.text import FileText, Rows, fetch
 from retail_platform.lake.json_pages import json_file
@@ -228,7 +228,9 @@ def _restated(
     if declared is None or not (declared.required or facts.control_totals):
         return None
     if contract.ingestion.format is Format.JSON:
-        frame, _ = json_frame([JsonPiece(0, [row.encode() for row in rows], 1)], contract)
+        frame, _ = json_frame(
+            [JsonPiece(0, Records(pl.Series(rows, dtype=pl.String)), 1)], contract
+        )
     else:
         lines = [*([header] if header is not None else []), *rows]
         layout = recognise(lines[:20], contract)
@@ -257,7 +259,7 @@ def _original_rows(
     try:
         if contract.ingestion.format is Format.JSON:
             pages = read_records(text.pieces(), contract.ingestion.record_path)
-            return None, [record.decode() for records in pages for record in records]
+            return None, [record for records in pages for record in records.written]
         return _csv_rows(text, contract)
     finally:
         text.close()
