@@ -60,8 +60,8 @@ validate: setup ## dbt parse and Dagster definitions, as every process loads the
 
 .PHONY: check
 check: setup ## Everything CI runs
-	@$(MAKE) --jobs=2 --output-sync=target lint types validate
-	@$(MAKE) test
+	@$(MAKE) --jobs=2 --output-sync=target lint validate
+	@$(MAKE) --jobs=2 types test
 
 .PHONY: bench
 bench: setup ## Measure against a plain script and dlt + dbt (takes long)
