@@ -24,6 +24,7 @@ from dagster._daemon.asset_daemon import (
 from dagster._daemon.freshness import FreshnessDaemon
 
 from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
+from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
 from retail_platform.automation import inputs
 from retail_platform.automation.arrivals import SensorMemory
 from retail_platform.automation.range_sensor import (
@@ -325,6 +326,38 @@ class TestWhatIsAskedFor:
         assert assets_of(business) == OF_BUSINESS_DAYS
         assert record.covered(business) == between(4, 10)
         record.ran(business)
+        assert record.requests() == []
+
+    def test_feeds_that_want_different_days_share_a_run_that_leaves_the_others_alone(
+        self, record: Record
+    ) -> None:
+        record.built("inbox/transactions", on(10))
+        record.built("inbox/customers", on(12), on(9, "CN"))
+        (batch,) = record.requests()
+        assert assets_of(batch) == OF_BATCH_DAYS | {
+            "feeds/customers",
+            "raw/customers",
+            "staging/stg_customers",
+            "marts/dim_customer",
+        }
+        assert record.covered(batch) == between(9, 12) | between(9, 12, "CN")
+        assert batch.tags[ONLY_ARRIVALS_TAG] == ONLY_ARRIVALS
+        assert batch.run_key is None, "a sensor would ask for it once and never again"
+
+    def test_months_apart_are_no_run_together(self, record: Record) -> None:
+        record.built("inbox/transactions", on(1), on(40), on(41, "CN"))
+        assert sorted(map(len, map(record.covered, record.requests()))) == [1, 4]
+
+    def test_raw_is_not_loaded_again_because_models_behind_it_failed(self, record: Record) -> None:
+        """It would be newer than their last attempt each time, and there would be no end."""
+        record.built("inbox/transactions", on(10))
+        record.built("inbox/customers", on(12))
+        (batch,) = record.requests()
+        models = {name for name in assets_of(batch) if not name.startswith(("feeds/", "raw/"))}
+        record.ran(batch, but=models)
+        (again,) = record.requests()
+        assert assets_of(again) == models
+        record.ran(again, but=models)
         assert record.requests() == []
 
     def test_what_happened_before_the_first_look_is_not_forgotten(self, record: Record) -> None:

@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
+import duckdb
 import pytest
 
 from retail_platform.operate import foreground
 from retail_platform.transform.dbt_project import DbtProject
-from retail_platform_tests.histories import Installation, Visit, actual_raw, expected_raw, sales
+from retail_platform_tests.histories import Installation, Visit, actual_raw, day, expected_raw, members, sales
 
 FR1 = sales("FR", 1, [(1, 1, 1)], 1)
 FR2 = sales("FR", 2, [(2, 1, 1)], 2)
@@ -82,3 +84,37 @@ def test_an_unreadable_note_counts_for_nothing(
     note.write_text("{", encoding="utf-8")
     installation.visit()
     assert looks == ["looked"]
+
+
+def test_models_that_failed_are_repeated_together_and_raw_is_not_loaded_again(
+    installation: Installation,
+) -> None:
+    installation.play([FR2, members("FR", 5, {1: "Lyon"}, 3), Visit("before models")])
+    loaded = last_written(installation, "raw/transactions")
+    known = last_written(installation, "staging/stg_transactions")
+    repeated, *_ = installation.visit().runs
+    assert set(repeated.assets) == {
+        "marts/dim_customer",
+        "marts/rpt_transactions_lifecycle",
+        "staging/stg_customers",
+        "staging/stg_transactions",
+    }
+    assert last_written(installation, "raw/transactions") == loaded
+    written = last_written(installation, "staging/stg_transactions")
+    new = {partition for partition, storage_id in written.items() if storage_id != known.get(partition)}
+    assert new == {"FR|2025-01-02"}, "what was up to date is left alone"
+    with duckdb.connect(str(installation.warehouse), read_only=True) as connection:
+        days = connection.execute(
+            "select batch_date from staging.stg_customers union all "
+            "select batch_date from staging.stg_transactions order by all"
+        ).fetchall()
+    assert days == [(day(1),), (day(2),), (day(5),)]
+
+
+def last_written(installation: Installation, asset: str) -> dict[str, int]:
+    """Partition -> storage id of its newest materialization."""
+    return dict(
+        installation.instance.get_latest_storage_id_by_partition(
+            dg.AssetKey(asset.split("/")), dg.DagsterEventType.ASSET_MATERIALIZATION
+        )
+    )
