@@ -24,7 +24,6 @@ from dagster._daemon.asset_daemon import (
 from dagster._daemon.freshness import FreshnessDaemon
 
 from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
-from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
 from retail_platform.automation import inputs
 from retail_platform.automation.arrivals import SensorMemory
 from retail_platform.automation.range_sensor import (

@@ -10,7 +10,15 @@ import pytest
 
 from retail_platform.operate import foreground
 from retail_platform.transform.dbt_project import DbtProject
-from retail_platform_tests.histories import Installation, Visit, actual_raw, day, expected_raw, members, sales
+from retail_platform_tests.histories import (
+    Installation,
+    Visit,
+    actual_raw,
+    day,
+    expected_raw,
+    members,
+    sales,
+)
 
 FR1 = sales("FR", 1, [(1, 1, 1)], 1)
 FR2 = sales("FR", 2, [(2, 1, 1)], 2)
@@ -101,7 +109,9 @@ def test_models_that_failed_are_repeated_together_and_raw_is_not_loaded_again(
     }
     assert last_written(installation, "raw/transactions") == loaded
     written = last_written(installation, "staging/stg_transactions")
-    new = {partition for partition, storage_id in written.items() if storage_id != known.get(partition)}
+    new = {
+        partition for partition, storage_id in written.items() if storage_id != known.get(partition)
+    }
     assert new == {"FR|2025-01-02"}, "what was up to date is left alone"
     with duckdb.connect(str(installation.warehouse), read_only=True) as connection:
         days = connection.execute(

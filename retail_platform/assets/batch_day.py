@@ -122,8 +122,6 @@ def build_batch_day_assets(
     ) -> Iterator[Any]:
         slices = slices_for(context, partitioning, scope)
         database = warehouse.open()
-        # All RAW tables: models read those of feeds that have never delivered, too.
-        database.prepare(contracts.values())
         run = _BatchDayRun(
             context,
             slices,
@@ -137,13 +135,14 @@ def build_batch_day_assets(
         )
         run.take_in_files()
         with database.connect():
+            # All RAW tables: models read those of feeds that have never delivered, too.
+            database.prepare(contracts.values())
             run.load()
-            evaluations = list(run.checks())
-        yield from record_check_evaluations(context, evaluations)
-        run.raise_failures()
-        model_run = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
-        if model_run.models:
-            yield from _build_models(context, model_run, run, feeds_of_model, partitioning, scope)
+            yield from record_check_evaluations(context, run.checks())
+            run.raise_failures()
+            models = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
+            if models.models:
+                yield from _build_models(context, models, run, feeds_of_model, partitioning, scope)
 
     return batch_day
 
@@ -156,27 +155,25 @@ def _build_models(
     partitioning: Partitioning,
     scope: Scope,
 ) -> Iterator[Any]:
-    with run.warehouse.connect():
-        wanted = {
-            key: {p for feed in feeds_of_model[key] for p in run.loaded(feed)}
-            for key in model_run.models
-        }
+    wanted = {
+        key: {p for feed in feeds_of_model[key] for p in run.loaded(feed)}
+        for key in model_run.models
+    }
     touched = set().union(*wanted.values())
     if not touched:
         context.log.info("Nothing new to build.")
         return
     box = bounding_slices(touched, partitioning.order(scope))
     model_run.build(box)
-    with run.warehouse.connect():
-        # Before the models count as built: a run that fails in between is repeated and does it
-        # again. Late days are said by whoever stages the rows, which may be a later run than the
-        # one that loaded them.
-        for key, model in model_run.models.items():
-            if model.schema == "staging":
-                for feed in feeds_of_model[key]:
-                    run.report_late_days(feed, wanted[key], scope)
-        model_run.publish(box)
-        counts = model_run.row_counts(box)
+    # Before the models count as built: a run that fails in between is repeated and does it again.
+    # Late days are said by whoever stages the rows, which may be a later run than the one that
+    # loaded them.
+    for key, model in model_run.models.items():
+        if model.schema == "staging":
+            for feed in feeds_of_model[key]:
+                run.report_late_days(feed, wanted[key], scope)
+    model_run.publish(box)
+    counts = model_run.row_counts(box)
     record_materializations(context, model_run.materializations(wanted, counts))
     yield from record_check_evaluations(context, model_run.checks(box))
 

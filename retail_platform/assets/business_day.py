@@ -52,8 +52,8 @@ def build_business_day_assets(
         slices = slices_for(context, partitioning, scope)
         database = warehouse.open()
         run = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
-        run.build(slices)
         with database.connect():
+            run.build(slices)
             blocked = (
                 _days_without_rate(database, slices) if needs_rates & run.models.keys() else []
             )

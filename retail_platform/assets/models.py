@@ -91,7 +91,7 @@ class ModelRun:
         Raises:
             DbtFailed: listing every model that failed, with the database's words.
         """
-        with self._warehouse.exclusive():
+        with self._warehouse.connect():
             # Also makes sure that nobody else has the file open, which dbt opens by itself.
             inputs = self._inputs_without_table()
             results = self._dbt.run([*inputs, *(m.table for m in self.models.values())], slices)
@@ -129,7 +129,7 @@ class ModelRun:
     def checks(self, slices: Slices) -> Iterator[dg.AssetCheckEvaluation]:
         """Run the tests of the models; what they found, as results of asset checks."""
         by_name = {key.name: key for key in self._checks}
-        with self._warehouse.exclusive():
+        with self._warehouse.connect():
             results = self._dbt.test(sorted(by_name), slices)
         severities = self._severities()
         for result in results:
