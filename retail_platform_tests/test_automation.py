@@ -352,11 +352,16 @@ class TestWhatIsAskedFor:
         record.built("inbox/transactions", on(10))
         record.built("inbox/customers", on(12))
         (batch,) = record.requests()
-        models = {name for name in assets_of(batch) if not name.startswith(("feeds/", "raw/"))}
-        record.ran(batch, but=models)
+        run = record.started(assets_of(batch), on(10), on(12))
+        for feed, partition in (("transactions", on(10)), ("customers", on(12))):
+            record.built(f"feeds/{feed}", partition)
+            record.built(f"raw/{feed}", partition)
+        record.failed(run)
         (again,) = record.requests()
+        assert record.covered(again) == between(10, 12)
+        models = {name for name in assets_of(batch) if not name.startswith(("feeds/", "raw/"))}
         assert assets_of(again) == models
-        record.ran(again, but=models)
+        record.failed(record.started(models, on(10), on(12)))
         assert record.requests() == []
 
     def test_what_happened_before_the_first_look_is_not_forgotten(self, record: Record) -> None:

@@ -97,7 +97,8 @@ def test_an_unreadable_note_counts_for_nothing(
 def test_models_that_failed_are_repeated_together_and_raw_is_not_loaded_again(
     installation: Installation,
 ) -> None:
-    installation.play([FR2, members("FR", 5, {1: "Lyon"}, 3), Visit("before models")])
+    # The run that repeats both covers the first day of both, on which no sales are missing.
+    installation.play([FR2, members("FR", 1, {1: "Lyon"}, 3), Visit("before models")])
     loaded = last_written(installation, "raw/transactions")
     known = last_written(installation, "staging/stg_transactions")
     repeated, *_ = installation.visit().runs
@@ -118,7 +119,7 @@ def test_models_that_failed_are_repeated_together_and_raw_is_not_loaded_again(
             "select batch_date from staging.stg_customers union all "
             "select batch_date from staging.stg_transactions order by all"
         ).fetchall()
-    assert days == [(day(1),), (day(2),), (day(5),)]
+    assert days == [(day(1),), (day(1),), (day(2),)]
 
 
 def last_written(installation: Installation, asset: str) -> dict[str, int]:
