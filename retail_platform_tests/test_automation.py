@@ -30,6 +30,7 @@ from retail_platform.automation.range_sensor import (
     describe,
     evaluate_ranges,
     range_requests,
+    stale_requests,
 )
 from retail_platform.countries import ALL
 from retail_platform.definitions import Platform
@@ -342,6 +343,24 @@ class TestWhatIsAskedFor:
         assert record.covered(batch) == between(9, 12) | between(9, 12, "CN")
         assert batch.tags[ONLY_ARRIVALS_TAG] == ONLY_ARRIVALS
         assert batch.run_key is None, "a sensor would ask for it once and never again"
+
+    def test_what_is_stale_without_news_is_built_exactly(self, record: Record) -> None:
+        """A generous run would leave it alone: marts that fail their freshness policy."""
+        wanted = {"marts/dim_customer": on(10), "marts/dim_store": on(12, "CN")}
+        for mart, partition in wanted.items():
+            record.built(mart.replace("marts/dim_", "staging/stg_") + "s", partition)
+            record.built(mart, partition)
+        requests = stale_requests(
+            {dg.AssetKey(m.split("/")): {Partition.parse(p)} for m, p in wanted.items()},
+            record.instance,
+            record.graph,
+            record.platform.run_order,
+            record.platform.desk,
+        )
+        assert [ONLY_ARRIVALS_TAG in request.tags for request in requests] == [False, False]
+        assert {m: record.covered(r) for r in requests for m in assets_of(r)} == {
+            mart: {partition} for mart, partition in wanted.items()
+        }
 
     def test_months_apart_are_no_run_together(self, record: Record) -> None:
         record.built("inbox/transactions", on(1), on(40), on(41, "CN"))

@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 
 from retail_platform.automation.arrivals import ArrivalDesk
+from retail_platform.automation.inputs import Events, stale_partitions
 from retail_platform.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -144,8 +145,16 @@ def evaluate_ranges(
 class _RangeTick(AutomationTickEvaluationContext):
     """Dagster's tick, with requests built as rectangles."""
 
-    def __init__(self, *, run_order: RunOrder, desk: ArrivalDesk, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        instance: dg.DagsterInstance,
+        run_order: RunOrder,
+        desk: ArrivalDesk,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(instance=instance, **kwargs)
+        self._instance = instance
         self._run_order = run_order
         self._desk = desk
 
@@ -157,11 +166,12 @@ class _RangeTick(AutomationTickEvaluationContext):
             for subset in entity_subsets
             if isinstance(subset.key, dg.AssetKey) and not subset.is_empty
         }
-        return stale_requests(wanted, self.asset_graph, self._run_order, self._desk)
+        return stale_requests(wanted, self._instance, self.asset_graph, self._run_order, self._desk)
 
 
 def stale_requests(
     wanted: Mapping[dg.AssetKey, Collection[Partition]],
+    instance: dg.DagsterInstance,
     asset_graph: BaseAssetGraph,
     run_order: RunOrder,
     desk: ArrivalDesk,
@@ -169,18 +179,30 @@ def stale_requests(
     """Runs that bring stale partitions up to date; nothing else changes.
 
     Feeds hardly ever want the same partitions, so batch-day assets would take a run for each of
-    their rectangles. One generous run that leaves partitions without news alone does the same.
+    their rectangles. One generous run that leaves partitions without news alone does the same,
+    unless something else than news makes them stale, as a failed freshness policy does.
     """
-    of_feeds = desk.assets_of(desk.contracts)
-    exact = range_requests(
-        {k: p for k, p in wanted.items() if k in of_feeds}, asset_graph, run_order
+    feeds_and_models = desk.assets_of(desk.contracts)
+    of_feeds = {key: set(p) for key, p in wanted.items() if key in feeds_and_models and p}
+    others = {key: p for key, p in wanted.items() if key not in of_feeds}
+    requests = range_requests(of_feeds, asset_graph, run_order)
+    generous = desk.stale_requests(of_feeds)
+    if len(generous) < len(requests) and _have_news(of_feeds, instance, asset_graph):
+        requests = generous
+    return [*requests, *range_requests(others, asset_graph, run_order)]
+
+
+def _have_news(
+    wanted: Mapping[dg.AssetKey, set[Partition]],
+    instance: dg.DagsterInstance,
+    asset_graph: BaseAssetGraph,
+) -> bool:
+    events = Events(instance)
+    return all(
+        partitions
+        <= stale_partitions(events, asset_graph, key, wanted, count_failed_attempts=False)
+        for key, partitions in wanted.items()
     )
-    generous = desk.stale_requests(wanted)
-    others = {key: partitions for key, partitions in wanted.items() if key not in of_feeds}
-    return [
-        *(generous if len(generous) < len(exact) else exact),
-        *range_requests(others, asset_graph, run_order),
-    ]
 
 
 def range_requests(

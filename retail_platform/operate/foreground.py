@@ -289,7 +289,7 @@ class ForegroundRunner:
                     events, self._graph, key, failed, count_failed_attempts=False
                 ) - stale_partitions(events, self._graph, key)
         for request in stale_requests(
-            failed, self._graph, self._platform.run_order, self._platform.desk
+            failed, self.instance, self._graph, self._platform.run_order, self._platform.desk
         ):
             outcome.runs.append(self.execute(request))
 
