@@ -43,9 +43,8 @@ def test_every_partition_is_recorded_once_by_both_event_storages(tmp_path: Path)
 def test_a_late_file_reaches_the_marts_on_short_and_long_history(
     tmp_path: Path, dbt_work_dir: Path
 ) -> None:
-    copytree(
-        dbt_work_dir, tmp_path / "home-parsed" / "dbt"
-    )  # as if a history had been built before
+    # As if a history had been built before.
+    copytree(dbt_work_dir, tmp_path / "home-parsed" / "dbt")
     arguments = "--days 10 --times 2 --lines-factor 0.02 --samples 1 --rounds 1"
     late_file.main([*arguments.split(), "--work", str(tmp_path)])
     report = json.loads((tmp_path / "late_file.json").read_text())

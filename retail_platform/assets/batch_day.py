@@ -85,14 +85,7 @@ def build_batch_day_assets(
     feeds_of_model = {key: _feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
     raw_specs = [raw_spec(c, partitioning, "duckdb") for c in of_scope.values()]
     steps_of_feed = {
-        feed: [
-            (dep.asset_key, spec.key)
-            for spec in (*raw_specs, *model_specs)
-            for dep in spec.deps
-            if {dep.asset_key, spec.key}
-            <= {feed_key(feed), raw_key(feed), *(k for k, f in feeds_of_model.items() if feed in f)}
-        ]
-        for feed in of_scope
+        feed: _steps_of(feed, [*raw_specs, *model_specs], feeds_of_model) for feed in of_scope
     }
 
     @dg.multi_asset(
@@ -155,9 +148,10 @@ def _build_models(
     partitioning: Partitioning,
     scope: Scope,
 ) -> Iterator[Any]:
+    feeds = {feed for key in model_run.models for feed in feeds_of_model[key]}
+    loaded = {feed: run.loaded(feed) for feed in feeds}
     wanted = {
-        key: {p for feed in feeds_of_model[key] for p in run.loaded(feed)}
-        for key in model_run.models
+        key: {p for feed in feeds_of_model[key] for p in loaded[feed]} for key in model_run.models
     }
     touched = set().union(*wanted.values())
     if not touched:
@@ -187,6 +181,22 @@ def _feeds_below(unique_id: str, manifest: Mapping[str, Any]) -> frozenset[str]:
         elif parent.startswith("model."):
             feeds |= _feeds_below(parent, manifest)
     return frozenset(feeds)
+
+
+def _steps_of(
+    feed: str,
+    specs: Sequence[dg.AssetSpec],
+    feeds_of_model: Mapping[dg.AssetKey, Collection[str]],
+) -> list[tuple[dg.AssetKey, dg.AssetKey]]:
+    """Input and output of each step from a feed's files to the last of its models."""
+    models = (key for key, feeds in feeds_of_model.items() if feed in feeds)
+    chain = {feed_key(feed), raw_key(feed), *models}
+    return [
+        (dep.asset_key, spec.key)
+        for spec in specs
+        for dep in spec.deps
+        if spec.key in chain and dep.asset_key in chain
+    ]
 
 
 @dataclass

@@ -92,7 +92,6 @@ class ModelRun:
             DbtFailed: listing every model that failed, with the database's words.
         """
         with self._warehouse.connect():
-            # Also makes sure that nobody else has the file open, which dbt opens by itself.
             inputs = self._inputs_without_table()
             results = self._dbt.run([*inputs, *(m.table for m in self.models.values())], slices)
         self._context.log.info(

@@ -115,13 +115,13 @@ class ArrivalDesk:
         """Few runs that cover all arrivals; global feeds first, since sales need their rates."""
         return self.catch_up_requests(self._partitions(arrivals), identity(arrivals))
 
-    def stale_requests(
+    def generous_requests(
         self, wanted: Mapping[dg.AssetKey, Collection[Partition]]
     ) -> list[dg.RunRequest]:
         """Few runs that bring batch-day assets up to date, generous ones as for arrivals.
 
         Args:
-            wanted: stale partitions of assets; those of other assets are left out.
+            wanted: stale partitions of batch-day assets, of each at least one.
         """
         by_feed = {
             feed: {p for key in self.assets_of([feed]) for p in wanted.get(key, ())}
@@ -131,7 +131,7 @@ class ArrivalDesk:
         # Only what is stale: loading RAW again would make what failed behind it stale for ever.
         return [
             request._replace(
-                asset_selection=[k for k in request.asset_selection or [] if wanted.get(k)]
+                asset_selection=[k for k in request.asset_selection or [] if k in wanted]
             )
             for request in requests
         ]

@@ -186,7 +186,7 @@ def stale_requests(
     of_feeds = {key: set(p) for key, p in wanted.items() if key in feeds_and_models and p}
     others = {key: p for key, p in wanted.items() if key not in of_feeds}
     requests = range_requests(of_feeds, asset_graph, run_order)
-    generous = desk.stale_requests(of_feeds)
+    generous = desk.generous_requests(of_feeds)
     if len(generous) < len(requests) and _have_news(of_feeds, instance, asset_graph):
         requests = generous
     return [*requests, *range_requests(others, asset_graph, run_order)]

@@ -40,15 +40,15 @@ _PIECE_BYTES = 128 << 10
 
 _TEXT_BYTES = 8 << 20
 _LINE_FEED = ord("\n")
-_MAY_BE_SPACE = np.zeros(256, np.bool_)
-_MAY_BE_SPACE[list(b"\t\n\v\f\r \xc2\xe1\xe2\xe3")] = True
-"""First bytes of all white space there is in Unicode, and of some letters."""
-
 MAY_BEGIN_SPACE = np.zeros(256, np.bool_)
 MAY_BEGIN_SPACE[list(b"\t\v\f\r \xc2\xe1\xe2\xe3")] = True
 MAY_END_SPACE = np.zeros(256, np.bool_)
 MAY_END_SPACE[[*b"\t\v\f\r \x85\x9f\xa0\xa8\xa9\xaf", *range(0x80, 0x8B)]] = True
-"""First and last bytes of all white space there is in Unicode, and of some letters."""
+"""First and last bytes of all white space there is in a line, and of some letters."""
+
+_MAY_BE_SPACE = MAY_BEGIN_SPACE.copy()
+_MAY_BE_SPACE[_LINE_FEED] = True
+"""First bytes of all white space there is in Unicode, and of some letters."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

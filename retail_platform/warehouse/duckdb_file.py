@@ -77,7 +77,7 @@ class DuckDBWarehouse:
         self._prepared: dict[str, FeedContract] = {}
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """Keep every other process of the platform out; re-entrant within this object.
 
         Raises:
@@ -104,12 +104,12 @@ class DuckDBWarehouse:
         a command; around it, what is open already is shared by DuckDB.
 
         Raises:
-            WarehouseBusy: see `exclusive`; or a foreign process keeps the file open.
+            WarehouseBusy: another process of the platform, or a foreign one, keeps the file.
         """
         if self._connection is not None:
             yield self._connection
             return
-        with self.exclusive():
+        with self._exclusive():
             self._connection = connection = self._open()
             try:
                 yield connection
