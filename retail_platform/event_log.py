@@ -28,13 +28,12 @@ import json
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from functools import lru_cache
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import sqlalchemy as sa
 from dagster import EventLogEntry
+from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import (
     ASSET_CHECK_EVENTS,
     ASSET_EVENTS,
@@ -44,19 +43,25 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
+    SqliteEventLogStorageWatchdog,
 )
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.schedules import SqliteScheduleStorage
+from dagster._core.storage.sqlite import create_db_conn_string
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
+from watchdog.events import FileSystemEvent
+from watchdog.observers import Observer
 
 from retail_platform.event_log_batched import BatchedEventLogStorage, Row
+from retail_platform.sqlite_connections import KeptConnections
 from retail_platform.whole_files import write_whole
 
 _INDEXED_EVENTS = {*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS}
 """What the stock SQLite storage copies from the database of the run into the index."""
 
-_INTERNALS = ("_connect", "_db_lock", "_initdb", "_initialized_dbs")
+_INTERNALS = ("_connect", "_db_lock", "_initdb", "_initialized_dbs", "_obs", "_watchers")
 
 _INSERT_RANGE = """
     INSERT INTO event_logs
@@ -83,6 +88,7 @@ class BatchedSqliteEventLogStorage(BatchedEventLogStorage, SqliteEventLogStorage
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._connections = KeptConnections()
         super().__init__(base_dir, inst_data)
         missing = [name for name in _INTERNALS if not hasattr(self, name)]
         if missing:
@@ -102,25 +108,48 @@ class BatchedSqliteEventLogStorage(BatchedEventLogStorage, SqliteEventLogStorage
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        """As Dagster does, but with one engine per database: a new one compiles everything anew."""
+        """As Dagster does, but over connections that stay open."""
         with self._db_lock:
-            engine = _engine(self.conn_string_for_shard(shard))
+            url = self.conn_string_for_shard(shard)
             if shard not in self._initialized_dbs:
-                self._create_tables(shard, engine)
+                self._create_tables(shard, url)
                 self._initialized_dbs.add(shard)
-            with engine.connect() as connection, connection.begin():
+            with self._connections.begin(url) as connection:
                 yield connection
 
-    def _create_tables(self, shard: str, engine: Engine) -> None:
+    def watch(self, run_id: str, cursor: str | None, callback: EventHandlerFn) -> None:
+        """As Dagster does, but looking at the write-ahead log too; called by the UI.
+
+        The database itself changes at checkpoints only, as long as the run keeps it open.
+        """
+        observer: Any = self._obs
+        if observer is None:
+            observer = self._obs = Observer()  # type: ignore[assignment]
+            observer.start()
+        watchdog = _Watchdog(self, run_id, callback, cursor)
+        watched = observer.schedule(watchdog, self._base_dir, recursive=True)
+        self._watchers[run_id][callback] = (watchdog, watched)
+
+    def wipe(self) -> None:
+        """Delete everything; see Dagster's."""
+        self._connections.close()  # the files of the runs go
+        super().wipe()
+
+    def dispose(self) -> None:
+        """Close what is open."""
+        super().dispose()
+        self._connections.close()
+
+    def _create_tables(self, shard: str, url: str) -> None:
         """Databases of runs begin alike: all but the first of a process are copies.
 
         What Dagster does to make one takes a tenth of a small run.
         """
         path = Path(self.path_for_shard(shard))
         if shard == INDEX_SHARD_NAME or path.exists():
-            self._initdb(engine)
+            self._initdb(self._connections.engine(url))
         elif self._empty_run is None:
-            self._initdb(engine)
+            self._initdb(self._connections.engine(url))
             with closing(sqlite3.connect(path)) as made:
                 self._empty_run = made.serialize()
         else:
@@ -175,23 +204,6 @@ class BatchedSqliteEventLogStorage(BatchedEventLogStorage, SqliteEventLogStorage
         connection.exec_driver_sql(_INSERT_TAG, [(*values, *tag) for tag in tags])
 
 
-@lru_cache(maxsize=64)
-def _engine(url: str) -> Engine:
-    engine = sa.create_engine(
-        url, poolclass=sa.NullPool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS}
-    )
-    sa.event.listen(engine, "connect", _wait_for_the_disk_at_checkpoints_only)
-    return engine
-
-
-def _wait_for_the_disk_at_checkpoints_only(connection: Any, _: Any) -> None:
-    """With the write-ahead log that Dagster uses, a killed process loses nothing either way.
-
-    A machine that loses power may lose its last events; what they were about is then done again.
-    """
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
 def _insert(connection: Connection, rows: Sequence[Row]) -> None:
     if rows:
         connection.execute(SqlEventLogStorageTable.insert(), rows)
@@ -214,6 +226,49 @@ def _newest_ids(connection: Connection, count: int) -> range:
     return range(last - count + 1, last + 1)
 
 
+class _Watchdog(SqliteEventLogStorageWatchdog):
+    """Hands on the events of one run, of whatever file the database consists."""
+
+    def __init__(
+        self,
+        log: BatchedSqliteEventLogStorage,
+        run_id: str,
+        callback: EventHandlerFn,
+        cursor: str | None,
+    ) -> None:
+        super().__init__(log, run_id, callback, cursor)
+        self._patterns = [f"{log.path_for_shard(run_id)}{end}" for end in ("", "-wal")]
+
+    def on_modified(self, event: FileSystemEvent) -> None:
+        """Look for new events."""
+        self._process_log()
+
+
+class _Kept:
+    """Runs or schedules, over a connection that stays open."""
+
+    def __init__(self, conn_string: str) -> None:
+        self._url = conn_string
+        self._connections = KeptConnections()
+        super().__init__(conn_string)  # type: ignore[call-arg]
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """A connection in a transaction."""
+        return self._connections.begin(self._url)
+
+    def dispose(self) -> None:
+        """Close what is open."""
+        self._connections.close()
+
+
+class _KeptRunStorage(_Kept, SqliteRunStorage):  # type: ignore[misc]
+    pass
+
+
+class _KeptScheduleStorage(_Kept, SqliteScheduleStorage):  # type: ignore[misc]
+    pass
+
+
 class BatchedSqliteStorage(DagsterSqliteStorage):
     """Runs, schedules and events on SQLite, in the directories of Dagster's own SQLite storage.
 
@@ -226,8 +281,12 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(base_dir, inst_data)
-        self._event_log_storage = BatchedSqliteEventLogStorage(
-            str(Path(base_dir) / "history" / "runs")
+        # Dagster's own have created the tables.
+        base = Path(base_dir)
+        self._run_storage = _KeptRunStorage(create_db_conn_string(str(base / "history"), "runs"))
+        self._event_log_storage = BatchedSqliteEventLogStorage(str(base / "history" / "runs"))
+        self._schedule_storage = _KeptScheduleStorage(
+            create_db_conn_string(str(base / "schedules"), "schedules")
         )
 
     @classmethod

@@ -410,8 +410,8 @@ class Installation:
         """An empty installation; anything that lies below `home` is removed."""
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        with dg.DagsterInstance.ephemeral() as instance:
-            yield cls(small_platform(home, dbt_work_dir), instance)
+        with cls.at(home, dbt_work_dir) as installation:
+            yield installation
 
     @classmethod
     @contextmanager

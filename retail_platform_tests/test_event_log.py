@@ -41,7 +41,7 @@ from dagster._record import copy
 from dagster._serdes import serialize_value
 
 from retail_platform import event_log_text
-from retail_platform.event_log import BatchedSqliteEventLogStorage, _engine
+from retail_platform.event_log import BatchedSqliteEventLogStorage
 from retail_platform.event_log_batched import BatchedEventLogStorage
 from retail_platform.event_log_text import MaterializationTexts, planned_text
 
@@ -505,13 +505,32 @@ class TestTransactions:
         assert commits == {"run": 1, "index": 1}
         assert len(partitions_in_index(batched.event_log_storage)) == 3001
 
-    def test_connections_to_a_database_share_an_engine(self, batched: dg.DagsterInstance) -> None:
-        """Fails when Dagster opens them in another way; statements are compiled anew then."""
-        batched.event_log_storage.store_event(materialization("run", "first"))
-        before = _engine.cache_info()
-        batched.event_log_storage.store_event(materialization("run", "second"))
-        after = _engine.cache_info()
-        assert (after.hits - before.hits, after.misses - before.misses) == (2, 0)
+    def test_what_dagster_asks_opens_no_database_twice(
+        self, batched: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Fails when Dagster opens them in another way."""
+        opened: list[str] = []
+        connect = sqlite3.connect
+
+        def counted(path: str, *args: Any, **options: Any) -> sqlite3.Connection:
+            opened.append(Path(path).stem)
+            return connect(path, *args, **options)
+
+        monkeypatch.setattr(sqlite3, "connect", counted)
+        monkeypatch.setattr(sqlite3.dbapi2, "connect", counted)
+        for partition in ("first", "second"):
+            opened.clear()
+            batched.event_log_storage.store_event(materialization("run", partition))
+            assert not batched.get_runs()
+            assert not batched.all_instigator_state()
+        assert opened == []
+
+    def test_nothing_of_deleted_runs_comes_back(self, batched: dg.DagsterInstance) -> None:
+        batched.event_log_storage.store_event(materialization("run", "before"))
+        batched.event_log_storage.wipe()
+        batched.event_log_storage.store_event(materialization("run", "after"))
+        assert partitions_in_log(batched.event_log_storage, "run") == {"after": 1}
+        assert partitions_in_index(batched.event_log_storage) == {"after": 1}
 
     def test_a_batch_of_several_runs_goes_to_the_database_of_each(
         self, batched: dg.DagsterInstance
