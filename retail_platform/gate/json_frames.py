@@ -340,7 +340,7 @@ class _Found:
             if step.columns:
                 if values.plain:
                     # A copy, or these few bytes would keep the whole text in memory.
-                    text = pl.select(pl.concat_str(values.inner, pl.lit(""))).to_series()
+                    text = pl.Series(values.inner.to_arrow(compat_level=pl.CompatLevel.oldest()))
                 elif values.strings:
                     text = self._meant(values.inner, row)
                 else:
