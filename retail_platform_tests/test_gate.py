@@ -6,6 +6,7 @@ What particular broken files lead to is in `test_bad_input`; here are the laws t
 import random
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,8 @@ from retail_platform.errors import ConfigurationError
 from retail_platform.gate import gate as gate_module
 from retail_platform.gate import text as text_module
 from retail_platform.gate.gate import Gate
+from retail_platform.gate.rows import Judged, RowJudge
+from retail_platform.gate.text import FileText, Rows
 from retail_platform.lake.inbox import plan_arrivals
 from retail_platform.lake.manifest import FileFacts
 from retail_platform.lake.store import INBOX, Lake
@@ -191,6 +194,56 @@ def mixed_file(seed: int, country: str = "FR", rows: int = 60) -> str:
     lines += rng.sample(lines[1:], 6)
     lines.insert(rng.randrange(20, 50), lines[0])
     return "\n".join(lines)
+
+
+class TestReadingAhead:
+    """Frames are made by threads while those before them are judged."""
+
+    @pytest.fixture
+    def desk(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+        monkeypatch.setattr(text_module, "CHUNK_CHARACTERS", 500)
+        monkeypatch.setattr(gate_module, "CHUNK_CHARACTERS", 500)
+        with new_desk() as desk:
+            desk.deliver("transactions_FR_20250111.csv", mixed_file(1))
+            yield desk
+
+    def test_the_first_error_is_that_of_the_first_rows(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reading, read_on = FileText.rows, threading.Event()
+
+        def unreadable(text: FileText, delimiter: str) -> Iterator[Rows]:
+            rows = reading(text, delimiter)
+            yield next(rows)
+            yield next(rows)
+            read_on.set()
+            raise OSError("the disk, later")
+
+        def faulty(*_: object) -> pl.DataFrame:
+            assert read_on.wait(10)
+            raise LookupError("the first rows")
+
+        monkeypatch.setattr(FileText, "rows", unreadable)
+        monkeypatch.setattr(gate_module, "text_frame", faulty)
+        with pytest.raises(LookupError, match="the first rows"):
+            desk.take_in(load=False)
+
+    @pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
+    def test_no_thread_outlives_an_abort(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+    ) -> None:
+        frames: list[pl.DataFrame] = []
+
+        def interrupted(_: RowJudge, frame: pl.DataFrame) -> Judged:
+            frames.append(frame)
+            raise error
+
+        monkeypatch.setattr(RowJudge, "judge", interrupted)
+        before = set(threading.enumerate())
+        with pytest.raises(error):
+            desk.take_in(load=False)
+        assert set(threading.enumerate()) <= before
+        assert len(frames) == 1
 
 
 class TestIndependenceOfBatches:

@@ -437,7 +437,7 @@ class TestGate:
 
         monkeypatch.setattr(gate_module, "text_frame", stumble)
         desk.deliver(FILE, csv_text("customers", [GOOD]))
-        with pytest.raises(GateFault, match=r"ValueError in _judge_waiting \(gate.py:") as found:
+        with pytest.raises(GateFault, match=r"ValueError in _frame_of_text \(gate.py:") as found:
             desk.take_in()
         assert GOOD["name"] not in str(found.value)
         assert found.value.__cause__ is None, "Dagster records the chain of causes"

@@ -1,6 +1,8 @@
 """What the gate finds in the bytes of a text is what a plain reading of its characters finds."""
 
 import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -124,12 +126,15 @@ class TestRepetitions:
 
 class TestPile:
     @pytest.fixture(params=[0, 1 << 20], ids=["on disk", "in memory"])
-    def pile(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pile:
+    def pile(
+        self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Pile]:
         monkeypatch.setattr(pile_module, "IN_MEMORY_BYTES", request.param)
-        pile = Pile(lambda frame: frame)
-        pile.add(pl.DataFrame({"_file_id": ["a", "b"], "value": [1, 2]}))
-        pile.add(pl.DataFrame({"_file_id": ["b"], "value": [3], "_extra_new": ["x"]}))
-        return pile
+        with ThreadPoolExecutor(2) as workers:
+            pile = Pile(lambda frame: frame, workers)
+            pile.add(pl.DataFrame({"_file_id": ["a", "b"], "value": [1, 2]}))
+            pile.add(pl.DataFrame({"_file_id": ["b"], "value": [3], "_extra_new": ["x"]}))
+            yield pile
 
     def test_keeps_rows(self, pile: Pile) -> None:
         found = [pl.read_parquet(content) for content in pile.objects([], [])]

@@ -8,13 +8,14 @@ before its data file. Running it again over the same inbox gives the same lake.
 import hashlib
 import tempfile
 import traceback
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import polars.selectors as cs
@@ -75,7 +76,11 @@ many files; beyond some hundred files the call no longer shows in the total."""
 BATCH_BYTES = 96 << 20
 """Bytes read together; bounds memory at a few hundred megabytes for wide text frames."""
 
+READ_AHEAD = 2
+"""Frames made, each by a thread, while the one before them is judged. Each takes memory."""
+
 Step = Callable[[str], None]
+Item = TypeVar("Item")
 StoredOriginal = tuple[LakeObject, str, str]
 """A file, where in history it belongs, and the checksum of its content."""
 
@@ -185,10 +190,10 @@ class Gate:
         Returns:
             Accepted files with what was found in them by country, and the refused ones.
         """
-        batch = _Batch(self._contract, self._registry, self._judge, self._evolved, self._protector)
         repeated: list[tuple[Arrival, dict[str, FileFacts]]] = []
         rejections: list[Rejection] = []
-        with self._quoting_nobody():
+        with ThreadPoolExecutor(READ_AHEAD) as workers, self._quoting_nobody():
+            batch = self._batch(workers)
             for arrival, text, stated in self._fetch(arrivals):
                 if isinstance(text, FileRejected):
                     rejections.append(self._rejection(arrival, text))
@@ -207,6 +212,11 @@ class Gate:
             judged, refused = batch.finish()
         rejections += [self._rejection(a, e) for a, e in refused]
         return [*repeated, *self._store_rows(judged)], rejections
+
+    def _batch(self, workers: Executor) -> "_Batch":
+        return _Batch(
+            self._contract, self._registry, self._judge, self._evolved, self._protector, workers
+        )
 
     @contextmanager
     def _quoting_nobody(self) -> Iterator[None]:
@@ -552,6 +562,14 @@ class _Judged:
     bad: Iterator[bytes]
 
 
+_Frame = tuple[pl.DataFrame, Mapping[int, Sequence[str]]]
+"""Rows of files, and by file the keys that the contract does not know, as `json_frame` has them."""
+
+
+def _frame_of_text(pieces: Sequence[Piece], layout: Layout, contract: FeedContract) -> _Frame:
+    return text_frame(pieces, layout, contract), {}
+
+
 class _Batch:
     """Collects rows of many files and judges them in large frames."""
 
@@ -562,6 +580,7 @@ class _Batch:
         judge: RowJudge,
         evolved: EvolvedColumns,
         protector: Protector | None,
+        workers: Executor,
     ) -> None:
         self._contract = contract
         self._registry = registry
@@ -574,10 +593,12 @@ class _Batch:
         self._waiting: dict[Layout, list[Piece]] = defaultdict(list)
         self._waiting_records: list[JsonPiece] = []
         self._waiting_characters = 0
+        self._workers = workers
+        self._in_work: deque[Future[_Frame]] = deque()
         stored = [name for c in contract.columns for name in c.stored]
         line = f"{LINE}_enc" if protector else LINE
-        self._good = Pile(partial(self._arranged, ["_rescued", *stored]))
-        self._bad = Pile(partial(self._arranged, ["_reasons", line]))
+        self._good = Pile(partial(self._arranged, ["_rescued", *stored]), workers)
+        self._bad = Pile(partial(self._arranged, ["_reasons", line]), workers)
         self._meter = Meter(contract)
 
     def add(
@@ -630,7 +651,7 @@ class _Batch:
         self, layout: Layout, trailer: Trailer | None, number: int, text: FileText
     ) -> None:
         all_rows = text.rows(layout.delimiter)
-        for rows in trailer.rows(all_rows) if trailer else all_rows:
+        for rows in self._in_order(trailer.rows(all_rows) if trailer else all_rows):
             if rows.first == 1 and not rows.last:
                 self._files[number].seen_lines = SeenLines()
             self._make_room(len(rows.text) + sum(len(line) for line, _ in rows.records or []))
@@ -641,16 +662,25 @@ class _Batch:
     def _read_json(self, number: int, text: FileText) -> None:
         first = 1
         pieces = read_records(text.pieces(), self._contract.ingestion.record_path)
-        for records, last in with_last(pieces):
+        for records, last in self._in_order(with_last(pieces)):
             if first == 1 and not last:
                 self._files[number].seen_lines = SeenLines()
             self._make_room(int(records.written.str.len_bytes().sum()))
             self._waiting_records.append(JsonPiece(number, records, first))
             first += len(records)
 
+    def _in_order(self, pieces: Iterator[Item]) -> Iterator[Item]:
+        """Pieces of a file; an error in reading one comes after those in the rows before it."""
+        try:
+            yield from pieces
+        except Exception:
+            self._judge_frames()
+            raise
+
     def finish(self) -> tuple[_Judged, list[tuple[Arrival, FileRejected]]]:
         """Judge what still waits; decide which files hold too many bad rows."""
         self._judge_waiting()
+        self._judge_frames()
         for number, file in enumerate(self._files):
             if file.evolved:  # in JSON known only once all records are read
                 encoding = file.layout["encoding"]
@@ -676,11 +706,12 @@ class _Batch:
 
     def _arranged(self, columns: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
         """Rows in partition order and with file identities."""
+        files = list(self._files)  # at this moment: more may come meanwhile
         ids = pl.DataFrame(
             {
-                "_file": pl.Series(range(len(self._files)), dtype=pl.UInt32),
-                "_file_id": pl.Series([f.file_id for f in self._files], dtype=pl.String),
-                "_source_file": pl.Series([f.arrival.name for f in self._files], dtype=pl.String),
+                "_file": pl.Series(range(len(files)), dtype=pl.UInt32),
+                "_file_id": pl.Series([f.file_id for f in files], dtype=pl.String),
+                "_source_file": pl.Series([f.arrival.name for f in files], dtype=pl.String),
             }
         )
         ordered = frame.sort("_batch_date", "_country", "_file", "_row")
@@ -701,14 +732,21 @@ class _Batch:
         self._waiting_characters += characters
 
     def _judge_waiting(self) -> None:
+        """Have frames made of what waits, and judge those begun long enough ago."""
+        begin = self._workers.submit
         for layout, pieces in self._waiting.items():
-            frame = text_frame(pieces, layout, self._contract)
-            if not frame.is_empty():
-                self._meter.add(frame)
-                self._judge_frame(frame)
+            self._in_work.append(begin(_frame_of_text, pieces, layout, self._contract))
         self._waiting.clear()
         if any(len(piece.records) for piece in self._waiting_records):
-            frame, strangers = json_frame(self._waiting_records, self._contract)
+            self._in_work.append(begin(json_frame, self._waiting_records, self._contract))
+        self._waiting_records = []
+        self._waiting_characters = 0
+        self._judge_frames(but=READ_AHEAD)
+
+    def _judge_frames(self, but: int = 0) -> None:
+        """Judge frames in the order they were begun, all but the last few."""
+        while len(self._in_work) > but:
+            frame, strangers = self._in_work.popleft().result()
             for number, keys in strangers.items():
                 if self._contract.ingestion.drift is Drift.EVOLVE:
                     self._files[number].evolved |= set(keys)
@@ -716,10 +754,9 @@ class _Batch:
                     self._broken.setdefault(
                         number, unexpected_columns("Records have", keys, self._contract)
                     )
-            self._meter.add(frame)
-            self._judge_frame(frame)
-        self._waiting_records = []
-        self._waiting_characters = 0
+            if not frame.is_empty():
+                self._meter.add(frame)
+                self._judge_frame(frame)
 
     def _judge_frame(self, frame: pl.DataFrame) -> None:
         numbers = frame["_file"].unique().sort().to_list()

@@ -121,7 +121,7 @@ def json_frame(
         by_file = pl.DataFrame({"file": file[unknown["row"].to_numpy()], "key": unknown["key"]})
         for number, key in by_file.unique(maintain_order=True).rows():
             strangers.setdefault(number, []).append(key)
-    nothing = pl.Series([None] * count, dtype=pl.String)
+    nothing = _nothing(count)
     rescued = nothing
     carried: dict[str, pl.Series] = {}
     match drift:
@@ -143,7 +143,7 @@ def json_frame(
             "_row": pl.Series(np.concatenate(row), dtype=pl.Int64),
             "_line": written,
             "_country": nothing,
-            "_batch_date": pl.Series([None] * count, dtype=pl.Date),
+            "_batch_date": _nothing(count, pl.Date()),
             "_problem": problem,
             "_rescued": rescued,
             **{c.name: found.columns.get(c.name, nothing) for c in contract.columns},
@@ -151,6 +151,11 @@ def json_frame(
         }
     )
     return frame, strangers
+
+
+def _nothing(count: int, dtype: pl.DataType | None = None) -> pl.Series:
+    """A column of nulls, of text if nothing else is said."""
+    return pl.repeat(None, count, dtype=dtype or pl.String(), eager=True)
 
 
 def _sound(written: pl.Series) -> tuple[bytes, dict[int, str]]:
@@ -220,7 +225,7 @@ class _Found:
 
     def filled(self, unknown: pl.DataFrame) -> pl.Series:
         """Keys that have a value, by record; null for a record without any."""
-        nothing = pl.Series([None] * self._count, dtype=pl.List(pl.String))
+        nothing = _nothing(self._count, pl.List(pl.String))
         with_value = unknown.filter(self._text(unknown).is_not_null())
         if with_value.is_empty():
             return nothing
@@ -260,7 +265,7 @@ class _Found:
             if again.any():  # spelled in two ways by the same record
                 self._note(mine.filter(again)["row"].to_numpy(), "row:duplicate_key")
                 mine = mine.filter(~again)
-            nothing = pl.Series([None] * self._count, dtype=pl.String)
+            nothing = _nothing(self._count)
             columns[f"{EXTRA}{name}"] = nothing.scatter(mine["row"], mine["text"])
         return columns, nameless
 
@@ -340,7 +345,7 @@ class _Found:
             if step.columns:
                 if values.plain:
                     # A copy, or these few bytes would keep the whole text in memory.
-                    text = pl.select(pl.concat_str(values.inner, pl.lit(""))).to_series()
+                    text = pl.Series(values.inner.to_arrow(compat_level=pl.CompatLevel.oldest()))
                 elif values.strings:
                     text = self._meant(values.inner, row)
                 else:
@@ -388,7 +393,7 @@ class _Found:
         if len(rows) == self._count:  # rows ascend, so each is there
             self.columns[column] = values
             return
-        before = self.columns.get(column, pl.Series([None] * self._count, dtype=pl.String))
+        before = self.columns.get(column, _nothing(self._count))
         self.columns[column] = before.scatter(rows, values)
 
     def _text(self, found: pl.DataFrame) -> pl.Series:
@@ -423,7 +428,7 @@ class _Found:
 
 def _objects(left: pl.DataFrame, count: int) -> pl.Series:
     """JSON objects of keys and values, by record; null for a record without any."""
-    nothing = pl.Series([None] * count, dtype=pl.String)
+    nothing = _nothing(count)
     if left.is_empty():
         return nothing
     spelled = {key: json.dumps(key, ensure_ascii=False) for key in left["key"].unique()}

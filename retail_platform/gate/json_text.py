@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from retail_platform.gate.text import MAY_BEGIN_SPACE, MAY_END_SPACE, slices
+from retail_platform.gate.text import MAY_BEGIN_SPACE, MAY_END_SPACE, cut, slices
 
 BLANK = b" \t\r\n\xef\xbb\xbf"
 """White space of JSON, and the byte order marks that are left where files were joined."""
@@ -26,6 +26,10 @@ _QUOTE, _BACKSLASH = ord('"'), ord("\\")
 _MARKS = bytes(byte in b'{}[]:,"' for byte in range(256))
 _SPACE = np.zeros(256, np.bool_)
 _SPACE[list(b" \t\r\n")] = True
+_SAYS_ELSE = np.zeros(256, np.bool_)
+_SAYS_ELSE[list(b'"{[n')] = True
+"""First bytes of values that are not taken as they are written."""
+
 _STEP = np.zeros(256, np.int8)
 _STEP[list(b"{[")] = 1
 _STEP[list(b"}]")] = -1
@@ -42,36 +46,35 @@ class Structure:
         position: of each in the text, in bytes.
         kind: the byte itself.
         depth: how many brackets are open around it; a bracket is not inside itself.
+        deepest: most brackets open at once.
         open_string: whether the text ends inside a string.
     """
 
     position: np.ndarray
     kind: np.ndarray
     depth: np.ndarray
+    deepest: int
     open_string: bool
-
-    @property
-    def deepest(self) -> int:
-        """Most brackets open at once."""
-        return int((self.depth + (_STEP[self.kind] == 1)).max(initial=0))
 
 
 def structure_of(text: bytes) -> Structure:
     """Index UTF-8 text that begins outside of a string."""
     octets = np.frombuffer(text, np.uint8)
     position = np.flatnonzero(np.frombuffer(text.translate(_MARKS), np.bool_))
-    quotes = octets[position] == _QUOTE
+    kind = octets[position]
+    quotes = kind == _QUOTE
     if b"\\" in text:
         escaped = np.zeros(len(text), np.bool_)
         escaped[_escaped(np.flatnonzero(octets == _BACKSLASH), len(text))] = True
         quotes &= ~escaped[position]
     inside = _odd_so_far(quotes)
-    position = position[np.flatnonzero(~inside & (octets[position] != _QUOTE))]
-    kind = octets[position]
+    outside = np.flatnonzero(~inside & (kind != _QUOTE))
+    position, kind = position[outside], kind[outside]
     step = _STEP[kind]
     depth = np.cumsum(step, dtype=np.int32)
+    deepest = int(depth.max(initial=0))
     depth -= step == 1
-    return Structure(position, kind, depth, bool(inside.size and inside[-1]))
+    return Structure(position, kind, depth, deepest, bool(inside.size and inside[-1]))
 
 
 def _odd_so_far(flags: np.ndarray) -> np.ndarray:
@@ -205,7 +208,8 @@ def members(objects: bytes, found: Structure) -> pl.DataFrame:
 
 def _marks_of_members(found: Structure) -> np.ndarray:
     """Brackets around objects, and the colons and commas of their members."""
-    return np.flatnonzero((found.depth == 0) | ((found.depth == 1) & (_STEP[found.kind] == 0)))
+    parting = (found.kind == _COLON) | (found.kind == _COMMA)
+    return np.flatnonzero((found.depth == 0) | ((found.depth == 1) & parting))
 
 
 @dataclass(frozen=True)
@@ -215,8 +219,8 @@ class Values:
     Attributes:
         inner: the values as written, but for the quotes of `strings`.
         strings: whether all of them are strings.
-        plain: whether they are strings that say what they are written, without escapes, none of
-            them empty, and none with white space at its ends.
+        plain: whether `inner` is what they say: numbers, or strings without escapes, none of them
+            empty, and none with white space at its ends.
     """
 
     inner: pl.Series
@@ -247,53 +251,40 @@ def table(objects: bytes, found: Structure) -> dict[str, Values] | None:
         return None
     if opens.size * width != mark.size:
         return None
-    position = np.ascontiguousarray(found.position[mark].reshape(-1, width).T)
-    octets = np.frombuffer(objects, np.uint8)
-    # Eight bytes at a time, wherever they begin.
-    words = np.ndarray(len(objects), "<u8", objects + bytes(8), strides=(1,))
-    escapes = b"\\" in objects
-    keys: list[str] = []
-    kinds: list[tuple[bool, bool]] = []
-    bounds: list[np.ndarray] = []
-    for before, colon, behind in zip(position[:-1:2], position[1::2], position[2::2], strict=True):
-        first = objects[before[0] + 1 : behind[0]]
-        size = int(colon[0] - before[0])
-        size += len(first[size:]) - len(first[size:].lstrip(BLANK))
-        start, end = before + 1 + size, behind
-        if (colon - before != colon[0] - before[0]).any():
-            return None
-        if not _reads(words, before + 1, first[:size]):
-            return None
-        if _SPACE[octets[start]].any() or _SPACE[octets[end - 1]].any():
-            start, end = trimmed(objects, start, end)
-        keys += _TEXTS.decode(b"[" + first[: int(colon[0] - before[0]) - 1] + b"]")
-        strings = bool((octets[start] == _QUOTE).all())
-        if strings:
-            # Of an empty string, this is the quote that closes it.
-            doubtful = MAY_BEGIN_SPACE[octets[start + 1]] | (octets[start + 1] == _QUOTE)
-            plain = not (escapes or doubtful.any() or MAY_END_SPACE[octets[end - 2]].any())
-        kinds.append((strings, strings and plain))
-        bounds += [start + 1, end - 1] if strings else [start, end]
+    # Whole rows at a time: the text is gone through from end to end, not once for each column.
+    position = found.position[mark].reshape(-1, width)
+    before, colon, behind = position[:, :-1:2], position[:, 1::2], position[:, 2::2]
+    written = b",".join(objects[b + 1 : c] for b, c in zip(before[0], colon[0], strict=True))
+    keys = _TEXTS.decode(b"[" + written + b"]")
     if len(set(keys)) < len(keys):
         return None
-    # All columns are cut from the text at once: each time, polars looks at the whole of it.
-    values = slices(objects, np.stack(bounds[::2], 1).ravel(), np.stack(bounds[1::2], 1).ravel())
-    columns = (values.gather_every(len(keys), n) for n in range(len(keys)))
-    return {k: Values(v, *kind) for k, v, kind in zip(keys, columns, kinds, strict=True)}
-
-
-def _reads(words: np.ndarray, at: np.ndarray, expected: bytes) -> bool:
-    """Whether some text reads the same in many places.
-
-    Args:
-        words: the eight bytes from each place on.
-    """
-    for n in range(0, len(expected), 8):
-        part = expected[n : n + 8]
-        mask = np.uint64(2 ** (8 * len(part)) - 1)
-        if ((words[at + n] & mask) != int.from_bytes(part, "little")).any():
-            return False
-    return True
+    octets = np.frombuffer(objects, np.uint8)
+    start = colon + 1
+    while _SPACE[octets[start]].all():  # as most writers have it
+        start += 1
+    start, end = (
+        at.reshape(behind.shape) for at in trimmed(objects, start.ravel(), behind.ravel())
+    )
+    strings = (octets[start] == _QUOTE).all(axis=0)
+    start, end = start + strings, end - strings
+    begins, ends = octets[start], octets[end - 1]
+    # Of an empty string, the first byte is the quote that closes it.
+    doubtful = MAY_BEGIN_SPACE[begins] | (begins == _QUOTE) | MAY_END_SPACE[ends]
+    doubtful |= b"\\" in objects
+    plain = ~np.where(strings, doubtful, _SAYS_ELSE[begins]).any(axis=0)
+    # Rows in turn: what is in front of a value, and the value. Cut at once: each time, polars looks
+    # at the whole of the text.
+    edges = np.empty((len(position), width), position.dtype)
+    edges[:, 0], edges[:, 1::2], edges[:, 2::2] = position[:, 0], start, end
+    parts = cut(objects, edges.ravel())
+    columns: dict[str, Values] = {}
+    for n, key in enumerate(keys):
+        front = parts.gather_every(width, 2 * n)
+        if (front != front[0]).any():
+            return None
+        inner = parts.gather_every(width, 2 * n + 1)
+        columns[key] = Values(inner, bool(strings[n]), bool(plain[n]))
+    return columns
 
 
 def elements(arrays: bytes) -> pl.DataFrame:

@@ -7,6 +7,7 @@ are many, and of a line only eight bytes are kept.
 import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from typing import IO
 
 import numpy as np
@@ -29,14 +30,17 @@ class Pile:
     refused.
     """
 
-    def __init__(self, arranged: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    def __init__(self, arranged: Callable[[pl.DataFrame], pl.DataFrame], workers: Executor) -> None:
         """Begin with nothing.
 
         Args:
             arranged: gives a frame the columns and order of rows that its object has, `_file_id`
-                among the columns.
+                among the columns; called by workers.
+            workers: turn frames into Parquet while more are judged.
         """
         self._arranged = arranged
+        self._workers = workers
+        self._in_work: list[Future[list[bytes]]] = []
         self._frames: list[pl.DataFrame] = []
         self._bytes = 0
         self._file: IO[bytes] | None = None
@@ -49,11 +53,19 @@ class Pile:
         self._frames.append(frame)
         self._bytes += int(frame.estimated_size())
         if self._bytes > IN_MEMORY_BYTES:
-            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 - ends with the pile
-            for waiting in self._frames:
-                for part in _parts(self._arranged(waiting)):
-                    self._sizes.append(self._file.write(_parquet(part)))
+            self._to_disk()
+            self._in_work = [self._workers.submit(self._packed, f) for f in self._frames]
             self._frames, self._bytes = [], 0
+
+    def _packed(self, frame: pl.DataFrame) -> list[bytes]:
+        return [_parquet(part) for part in _parts(self._arranged(frame))]
+
+    def _to_disk(self) -> None:
+        """Keep what workers have packed; memory holds one such lot at most."""
+        for packed in self._in_work:
+            self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 - ends with the pile
+            self._sizes += [self._file.write(content) for content in packed.result()]
+        self._in_work = []
 
     def objects(self, refused: Sequence[str], dropped: Sequence[str]) -> Iterator[bytes]:
         """All rows as Parquet, in objects of bounded size; to be asked for once.
@@ -66,6 +78,7 @@ class Pile:
         def kept(frame: pl.DataFrame) -> pl.DataFrame:
             return frame.filter(~pl.col("_file_id").is_in(refused)).drop(dropped, strict=False)
 
+        self._to_disk()
         if self._file:
             with self._file as file:
                 file.seek(0)

@@ -135,13 +135,17 @@ def lines_of(text: bytes) -> Lines:
 
 def slices(text: bytes, start: np.ndarray, end: np.ndarray) -> pl.Series:
     """Parts of UTF-8 text that follow each other; what lies between them is skipped, not copied."""
-    if not start.size:
+    edges = np.empty(2 * start.size, np.int64)
+    edges[::2], edges[1::2] = start, end
+    return cut(text, edges).gather_every(2)
+
+
+def cut(text: bytes, edges: np.ndarray) -> pl.Series:
+    """Parts of UTF-8 text from each edge to the next; the text is not copied."""
+    if not edges.size:
         return pl.Series([], dtype=pl.String)
-    offsets = np.empty(2 * start.size, np.int64)
-    offsets[::2], offsets[1::2] = start, end
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text)]
-    whole = pa.Array.from_buffers(pa.large_string(), offsets.size - 1, buffers)
-    return pl.Series(whole).gather_every(2)
+    buffers = [None, pa.py_buffer(edges), pa.py_buffer(text)]
+    return pl.Series(pa.Array.from_buffers(pa.large_string(), edges.size - 1, buffers))
 
 
 class FileText:
@@ -330,7 +334,9 @@ def fetch(
             digest.update(piece)
             yield piece
 
-    content: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
+    # What will not stay in memory goes to disk at once, not after a copy in memory.
+    in_memory = IN_MEMORY_BYTES if obj.size <= IN_MEMORY_BYTES else 1
+    content: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=in_memory)  # noqa: SIM115
     try:
         compression = decompress(hashed(), content)
         if content.tell() == 0:
