@@ -7,8 +7,10 @@ shown by the convergence tests.
 
 import logging
 import shutil
+import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from dagster._daemon.asset_daemon import (
 from dagster._daemon.freshness import FreshnessDaemon
 
 from retail_platform.assets.slices import ONLY_ARRIVALS, ONLY_ARRIVALS_TAG
-from retail_platform.automation import inputs
+from retail_platform.automation import inputs, range_sensor
 from retail_platform.automation.arrivals import SensorMemory
 from retail_platform.automation.range_sensor import (
     describe,
@@ -511,6 +513,37 @@ class TestWhatIsAskedFor:
             record.ran(request)
         assert record.tick() == []
 
+    @pytest.mark.parametrize("news", ["event", "time"])
+    def test_when_all_is_up_to_date_the_sensor_waits_for_news(
+        self, record: Record, monkeypatch: pytest.MonkeyPatch, news: str
+    ) -> None:
+        looks: list[list[dg.RunRequest]] = []
+
+        def look(*arguments: Any) -> Any:
+            found = evaluate_ranges(*arguments)
+            looks.append(found[0])
+            return found
+
+        monkeypatch.setattr(range_sensor, "evaluate_ranges", look)
+        record.built(STAGING, on(10))
+        assert record.tick()
+        assert record.tick(), "what was asked for and not begun is asked for again"
+        for request in looks[-1]:
+            record.ran(request)
+        record.settled()
+        looks.clear()
+        for _ in range(3):
+            assert record.tick() == []
+        assert len(looks) == 1
+        if news == "event":
+            record.built(STAGING, on(11))
+            assert record.tick()
+        else:
+            now = time.monotonic()
+            monkeypatch.setattr(range_sensor.time, "monotonic", lambda: now + 61)
+            assert record.tick() == []
+        assert len(looks) == 2
+
     def test_the_sensor_is_on(self, record: Record) -> None:
         repository = record.platform.definitions.get_repository_def()
         sensor = repository.get_sensor_def("range_automation_sensor")
@@ -561,6 +594,18 @@ class Location(LoadingContextForTest):
         return Location(self._record)
 
 
+@contextmanager
+def installed(
+    platform: Platform, home: Path, environment: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
+    """The instance of an installation below `home`."""
+    settings = replace(platform.settings, home=home)
+    for name, value in dagster_environment(settings).items():
+        environment.setenv(name, value)
+    with open_instance(settings) as instance:
+        yield instance
+
+
 class TestFreshness:
     """A mart that fails its policy has its window rebuilt, once per failure.
 
@@ -570,18 +615,37 @@ class TestFreshness:
     LAST_BATCH = datetime(2025, 3, 18, 22, tzinfo=UTC)
     """When the last files came."""
 
-    @pytest.fixture
-    def record(self, platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record]:
-        """Two weeks of French batches on an instance as installed, all that follows built."""
-        for name, value in dagster_environment(platform.settings).items():
-            monkeypatch.setenv(name, value)
-        shutil.rmtree(platform.settings.dagster_home, ignore_errors=True)
-        with open_instance(platform.settings) as instance:
+    @pytest.fixture(scope="class")
+    def fortnight(
+        self, platform: Platform, tmp_path_factory: pytest.TempPathFactory
+    ) -> tuple[Path, str | None]:
+        """Two weeks of French batches on an instance as installed, all that follows built.
+
+        Returns:
+            The home of the installation, and the cursor of the sensor.
+        """
+        home = tmp_path_factory.mktemp("fortnight")
+        with pytest.MonkeyPatch.context() as patch, installed(platform, home, patch) as instance:
             record = Record(platform, instance)
             self.deliver(record, self.LAST_BATCH, days=14)
-            yield record
+            return home, record.cursor
 
-    def deliver(self, record: Record, at: datetime, days: int) -> None:
+    @pytest.fixture
+    def record(
+        self,
+        platform: Platform,
+        fortnight: tuple[Path, str | None],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Iterator[Record]:
+        """A copy of the two weeks, to go on from."""
+        built, cursor = fortnight
+        home = shutil.copytree(built, tmp_path / "home")
+        with installed(platform, home, monkeypatch) as instance:
+            yield Record(platform, instance, cursor)
+
+    @staticmethod
+    def deliver(record: Record, at: datetime, days: int) -> None:
         """Files of these many days come and everything is built from them."""
         with freeze_time(at):
             batches = Slices(("FR",), at.date() - timedelta(days=days - 1), at.date())

@@ -9,8 +9,10 @@ The only module that uses Dagster's automation tick directly; `retail run` evalu
 """
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -50,6 +52,30 @@ Cursor = AssetDaemonCursor
 """What an evaluation remembers for the next one."""
 
 
+_LONGEST_LULL = 60
+"""Seconds after which everything is looked at again without news. What leaves no event, as a new
+day or a backfill, is seen that much later."""
+
+
+@dataclass
+class _Lull:
+    """When nothing was to be done; until something happens, that stays so.
+
+    A tick every few seconds that compares all assets keeps a third of a core busy for nothing.
+    """
+
+    seen: tuple[str, int | None] | None = None
+    ends: float = 0.0
+
+    def begin(self, seen: tuple[str, int | None]) -> None:
+        """There was nothing to do after these events."""
+        self.seen, self.ends = seen, time.monotonic() + _LONGEST_LULL
+
+    def lasts(self, seen: tuple[str, int | None]) -> bool:
+        """Whether there still is nothing to do."""
+        return self.seen == seen and time.monotonic() < self.ends
+
+
 class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
     """Automation sensor that requests one run per rectangle of partitions."""
 
@@ -69,7 +95,9 @@ class RangeAutomationSensor(dg.AutomationConditionSensorDefinition):
                 stays so, and is requested afterwards.
         """
         super().__init__(name, use_user_code_server=True, emit_backfills=False, **kwargs)
-        evaluation = partial(_evaluate_tick, self.asset_selection, run_order, desk, refusal)
+        evaluation = partial(
+            _evaluate_tick, self.asset_selection, run_order, desk, refusal, _Lull()
+        )
         self._raw_fn = evaluation
         self._evaluation_fn = wrap_sensor_evaluation(name, evaluation)
 
@@ -79,9 +107,15 @@ def _evaluate_tick(
     run_order: RunOrder,
     desk: ArrivalDesk,
     refusal: Callable[[], str | None],
+    lull: _Lull,
     context: dg.SensorEvaluationContext,
 ) -> dg.SensorResult:
+    # Asked before looking: what happens meanwhile is news for the next tick.
+    newest = context.instance.event_log_storage.get_maximum_record_id()
+    seen = context.instance.root_directory, newest
     reason = refusal()
+    if not reason and lull.lasts(seen):
+        reason = "Nothing has happened since everything was found up to date."
     if reason:
         return dg.SensorResult(skip_reason=reason, cursor=context.cursor)
     if context.repository_def is None:
@@ -97,6 +131,8 @@ def _evaluate_tick(
         ),
         context.log,
     )
+    if not requests:
+        lull.begin(seen)
     for request in requests:
         context.log.info(f"Requesting {describe(request)}")
     return dg.SensorResult(

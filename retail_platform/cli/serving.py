@@ -136,12 +136,13 @@ def _watch(
             say(line)
             told = line
             complete = False
-        idle = not plan.arrivals and not plan.settling and not _busy(platform, instance)
+        # Until the line changes, what is complete stays so; to compare all assets takes a while.
+        idle = not (complete or plan.arrivals or plan.settling or _busy(platform, instance))
         if idle and second_wave_due and made:
             say("second wave: a late file, a correction, a repetition")
             made.deliver_second_wave(inbox_sink(lake))
             second_wave_due = False
-        elif idle and not complete:
+        elif idle:
             complete = True
             say("everything delivered is in the marts; drop files into the inbox to see more")
             if exit_when_complete:
