@@ -260,14 +260,15 @@ def with_countries(
     """Give every row its country and batch day.
 
     Args:
-        files: ``_file``, ``_token`` (ISO code or ALL from the file name), ``_day``.
+        files: ``_file``, ascending, ``_token`` (ISO code or ALL from the file name), ``_day``.
 
     Returns:
         The frame; where a row contradicts the file name or names no known country, `_problem` says
         so. A row whose country cannot be told travels with the first country of its file; the
         country stays null when a file has no row with a known one.
     """
-    joined = frame.join(files, on="_file", how="left", maintain_order="left")
+    of_file = files.drop("_file")[files["_file"].search_sorted(frame["_file"])]
+    joined = frame.hstack(of_file)
     token = pl.col("_token")
     if contract.ingestion.country_column is None or contract.scope.value == "global":
         found, told = token, pl.lit(value=True)

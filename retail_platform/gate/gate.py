@@ -566,6 +566,18 @@ _Frame = tuple[pl.DataFrame, Mapping[int, Sequence[str]]]
 """Rows of files, and by file the keys that the contract does not know, as `json_frame` has them."""
 
 
+def _of_one_partition_in_order(frame: pl.DataFrame) -> bool:
+    """Whether rows are those of one file and country, as most of a long file's are."""
+    if frame.is_empty():
+        return True
+    first = frame.row(0, named=True)
+    return bool(
+        (frame["_file"] == first["_file"]).all()
+        and (frame["_country"] == first["_country"]).all()
+        and frame["_row"].is_sorted()
+    )
+
+
 def _frame_of_text(pieces: Sequence[Piece], layout: Layout, contract: FeedContract) -> _Frame:
     return text_frame(pieces, layout, contract), {}
 
@@ -709,13 +721,13 @@ class _Batch:
         files = list(self._files)  # at this moment: more may come meanwhile
         ids = pl.DataFrame(
             {
-                "_file": pl.Series(range(len(files)), dtype=pl.UInt32),
                 "_file_id": pl.Series([f.file_id for f in files], dtype=pl.String),
                 "_source_file": pl.Series([f.arrival.name for f in files], dtype=pl.String),
             }
         )
-        ordered = frame.sort("_batch_date", "_country", "_file", "_row")
-        return ordered.join(ids, on="_file", how="left", maintain_order="left").select(
+        if not _of_one_partition_in_order(frame):
+            frame = frame.sort("_batch_date", "_country", "_file", "_row")
+        return frame.hstack(ids[frame["_file"]]).select(
             "_country",
             "_batch_date",
             "_file_id",
@@ -809,6 +821,8 @@ class _Batch:
         return frame.join(again.select("_file", "_row"), on=["_file", "_row"], how="anti"), again
 
     def _count(self, rows: pl.DataFrame, what: str) -> None:
+        if rows.is_empty():
+            return
         for number, country, count in rows.group_by("_file", "_country").len().rows():
             counts = self._files[number].counts[country]
             setattr(counts, what, getattr(counts, what) + count)

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import polars as pl
 
-IN_MEMORY_BYTES = 64 << 20
+IN_MEMORY_BYTES = 24 << 20
 """Judged rows beyond this size go to disk, frame by frame; each frame becomes a lake object."""
 
 OBJECT_ROWS = 4_000_000
