@@ -3,6 +3,7 @@
 What particular broken files lead to is in `test_bad_input`; here are the laws that hold for all.
 """
 
+import io
 import random
 import shutil
 import tempfile
@@ -37,6 +38,7 @@ from retail_platform_tests.builders import (
     NOW,
     REGISTRY,
     Desk,
+    Row,
     csv_text,
     gzipped,
     receipts,
@@ -345,6 +347,50 @@ def _rows(desk: Desk, facts: FileFacts) -> pl.DataFrame:
 
 
 # ------------------------------------------------------------------------------- commit protocol
+
+
+class TestOrderOfRows:
+    """Engines that prune by country and day need the rows of a partition side by side."""
+
+    MIXED: ClassVar = [
+        row for pair in zip(receipts(3), receipts(3, "DE"), strict=True) for row in pair
+    ]
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            {"ALL_20250111": MIXED},
+            {"FR_20250112": receipts(1), "FR_20250111": receipts(1)},
+            {"ALL_20250112": MIXED, "FR_20250111": receipts(2), "ALL_20250111": MIXED},
+        ],
+        ids=["countries of one file", "days", "all of it"],
+    )
+    def test_partitions_lie_one_after_the_other(self, files: dict[str, list[Row]]) -> None:
+        with new_desk() as desk:
+            for name, rows in files.items():
+                desk.deliver(f"transactions_{name}.csv", csv_text("transactions", rows))
+            desk.take_in(load=False)
+            (written,) = [o.path for o in desk.lake.list("data/")]
+            found = pl.read_parquet(io.BytesIO(desk.lake.get(written)))
+        assert len(found) == sum(map(len, files.values()))
+        partitions = found.select("_batch_date", "_country")
+        assert partitions.n_unique() > 1
+        assert partitions.equals(partitions.sort("_batch_date", "_country"))
+        for _, of_file in found.group_by("_source_file", "_country"):
+            assert of_file["_row_number"].is_sorted()
+
+    def test_lines_of_all_kinds_lie_in_quarantine_as_they_stood(self) -> None:
+        good = csv_text("transactions", receipts(30), header=False).splitlines()
+        header = csv_text("transactions", []).strip()
+        sells_nothing = row("transactions", invoice_id="INV-FR-021-00000099", quantity="0")
+        (bad_value,) = csv_text("transactions", [sells_nothing], header=False).splitlines()
+        text = "\n".join([header, "too,few", *good, bad_value, "too,few,again"])
+        with new_desk() as desk:
+            desk.deliver("transactions_FR_20250111.csv", text)
+            desk.take_in(load=False)
+            (written,) = [o.path for o in desk.lake.list("quarantine/")]
+            rows = pl.read_parquet(io.BytesIO(desk.lake.get(written)))["_row_number"]
+        assert rows.to_list() == [1, 32, 33]
 
 
 class TestCommitProtocol:
