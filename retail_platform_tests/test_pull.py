@@ -5,6 +5,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 
-from retail_platform.contract import read_contract
+from retail_platform.contract import ControlTotals, read_contract
 from retail_platform.errors import ConfigurationError, SourceRefused, SourceUnavailable
 from retail_platform.lake.store import INBOX
 from retail_platform.pull.cursor import cursor_path, read_cursor
@@ -503,3 +504,19 @@ class TestSourcesFile:
         ):
             assert finding in str(caught.value)
         assert SECRET not in str(caught.value)
+
+    @pytest.mark.parametrize("required", [False, True])
+    def test_what_is_pulled_cannot_wait_for_control_totals(
+        self, tmp_path: Path, required: bool
+    ) -> None:
+        totals = ControlTotals(kind="sidecar", states={"count": "rows"}, required=required)
+        rules = CONTRACTS["fx_rates"].ingestion.model_copy(update={"control_totals": totals})
+        contracts = {**CONTRACTS, "fx_rates": replace(CONTRACTS["fx_rates"], ingestion=rules)}
+        source = {"name": "a", "kind": "rest", "feed": "fx_rates", "url": "https://x.example"}
+        path = tmp_path / "sources.yaml"
+        path.write_text(yaml.safe_dump({"sources": [source]}))
+        if required:
+            with pytest.raises(ConfigurationError, match=r"fx_rates requires .*\(sidecar\)"):
+                load_sources(path, contracts, REGISTRY)
+        else:
+            assert load_sources(path, contracts, REGISTRY)

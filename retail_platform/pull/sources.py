@@ -347,6 +347,12 @@ def _problems(
     split = contract.scope is Scope.COUNTRY and ALL in source.countries
     if split and (contract.ingestion.country_column is None or len(source.countries) > 1):
         problems.append(f"{source.feed} cannot be pulled for ALL: no column tells the country")
+    totals = contract.ingestion.control_totals
+    if totals and totals.required:
+        problems.append(
+            f"{source.feed} requires control totals ({totals.kind}), which nobody states of what "
+            "is pulled: it would never be taken in. Say `required: false` in the contract"
+        )
     words = f"{source.path} {source.params}" if isinstance(source, RestSource) else ""
     strange = set(re.findall(r"\{(\w+)\}", words)) - {"country", "day"}
     if strange:
