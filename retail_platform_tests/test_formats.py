@@ -407,6 +407,9 @@ ACCEPTED: dict[str, tuple[bytes | str, tuple[int, int, int, int]]] = {
     "empty_array": ("[]", (0, 0, 0, 0)),
     "empty_document": ("{}", (1, 0, 1, 0)),
     "marks_in_every_line": ("\ufeff" + GOOD.replace("\n", "\n\ufeff"), (12, 12, 0, 0)),
+    "mark_and_blank_beside_a_broken_line": (
+        GOOD.replace('"A5"', '"A5').replace("\n", "\n\ufeff "), (12, 11, 1, 0)
+    ),
     "mixed_newlines": (GOOD.replace("\n", "\r\n", 3).replace("}\n", "}\r", 2), (12, 12, 0, 0)),
     "utf_16": (GOOD.encode("utf-16"), (12, 12, 0, 0)),
     "utf_16_without_mark": (GOOD.encode("utf-16-be"), (12, 12, 0, 0)),

@@ -35,6 +35,7 @@ have to be in memory several times over, and no warehouse column takes it."""
 
 _SAMPLE_LINES = 20
 _BOM = b"\xef\xbb\xbf"
+_WHITE = b" \t\r\n"
 _OPENS_ARRAY = methodcaller("startswith", b"[")
 
 
@@ -112,7 +113,7 @@ def _objects(text: bytes) -> Records | None:
 
 
 def _stripped(line: bytes) -> bytes:
-    return line.strip(b" \t\r\n").removeprefix(_BOM)
+    return line.strip(_WHITE).removeprefix(_BOM).lstrip(_WHITE)
 
 
 @dataclass
