@@ -48,6 +48,14 @@ def dbt_work_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
     return Path(copytree(parsed, mine, dirs_exist_ok=True))
 
 
+@pytest.fixture(scope="module")
+def no_data_tests() -> Iterator[None]:
+    """Data tests of dbt change nothing, and would take a third of the time of a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DbtProject, "test", lambda *_: [])
+        yield
+
+
 @pytest.fixture
 def platform_home(tmp_path: Path) -> Path:
     """RETAIL_HOME of a test."""

@@ -7,7 +7,7 @@ Named histories hold the known hazards and are always played; then come random o
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ CARRIED = 6
 
 
 @pytest.fixture(scope="module")
-def play(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Iterator[Play]:
+def play(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path, no_data_tests: None) -> Play:
     """Plays a history on a new installation and compares the end with a rebuild from scratch."""
     home, scratch = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("scratch")
     dbt = DbtProject(
@@ -73,10 +73,7 @@ def play(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Iterat
                 installation.rebuild_from_lake(days_to_lose)
                 assert "\n".join(differences(installation.warehouse, rebuilt)) == ""
 
-    with pytest.MonkeyPatch.context() as patch:
-        # Data tests of dbt change nothing and would take a third of the time.
-        patch.setattr(DbtProject, "test", lambda *_: [])
-        yield play_it
+    return play_it
 
 
 def week(minute: float = 0) -> list[Delivery]:

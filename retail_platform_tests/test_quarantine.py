@@ -32,10 +32,13 @@ from retail_platform_tests.histories import Installation, day, rates, sales, sma
 from retail_platform_tests.test_contracts import column, document, write
 
 FILE = "transactions_FR_20250105.csv"
+pytestmark = pytest.mark.usefixtures("no_data_tests")
 
 
 @pytest.fixture(scope="module")
-def loaded_home(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Path:
+def loaded_home(
+    tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path, no_data_tests: None
+) -> Path:
     home = tmp_path_factory.mktemp("loaded")
     with Installation.at(home, dbt_work_dir) as installation:
         # Row 2 breaks the contract: it sells nothing.

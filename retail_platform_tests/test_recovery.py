@@ -9,7 +9,6 @@ import duckdb
 import pytest
 
 from retail_platform.operate import foreground
-from retail_platform.transform.dbt_project import DbtProject
 from retail_platform_tests.histories import (
     Installation,
     Visit,
@@ -24,15 +23,13 @@ FR1 = sales("FR", 1, [(1, 1, 1)], 1)
 FR2 = sales("FR", 2, [(2, 1, 1)], 2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def without_data_tests() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DbtProject, "test", lambda *_: [])
-        yield
+pytestmark = pytest.mark.usefixtures("no_data_tests")
 
 
 @pytest.fixture(scope="module")
-def loaded_home(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Path:
+def loaded_home(
+    tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path, no_data_tests: None
+) -> Path:
     home = tmp_path_factory.mktemp("loaded")
     with Installation.at(home, dbt_work_dir) as created:
         created.play([FR1, Visit()])
