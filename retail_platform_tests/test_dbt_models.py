@@ -485,7 +485,7 @@ def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> N
                 if key not in newest or version["updated_at"] >= newest[key]["updated_at"]:
                     newest[key] = version
 
-    warehouse.run("+rpt_abandoned_carts")
+    warehouse.run("+rpt_abandoned_carts +dim_customer")
 
     cent, basis_point = Decimal("0.01"), Decimal("0.0001")
     facts, days = [], defaultdict(list)
@@ -529,6 +529,13 @@ def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> N
         " from marts.rpt_abandoned_carts order by all"
     ) == sorted(report)
     assert len(report) == DAYS + 7, "every day of France, a week of the United States"
+
+    tests = "fct_checkouts,test_type:data rpt_abandoned_carts,test_type:data"
+    status = outcomes(warehouse.dbt("test", "--select", tests))
+    assert len(status) > 10
+    assert {name for name, s in status.items() if s != "pass"} == {
+        "assert_no_checkout_day_without_fx_rate"
+    }
 
 
 # ------------------------------------------------------------------------------------ convergence
