@@ -61,6 +61,8 @@ _IDENTITY = {
     "fx_rates": "rate_date || ' ' || currency || ' ' || cast(rate as decimal(9, 2))",
     "pos_events": "event_id || ' x' || quantity || ' at ' || strftime(produced_at, '%M')",
     "online_orders": "order_id || ' ' || total_price || ' at ' || strftime(updated_at, '%M')",
+    "online_checkouts": "checkout_id || ' at ' || strftime(updated_at, '%M') || ' after ' || "
+    "coalesce(date_diff('minute', created_at, completed_at), 0)",
     "stock_cdc": "coalesce(op, 'L') || stock_id || ' @' || lsn || ' = ' || on_hand",
 }
 """What tells two rows of a feed apart, as SQL over its RAW table."""
@@ -262,6 +264,44 @@ def order_pages(
     pages = [{"orders": orders[n : n + 2]} for n in range(0, len(orders), 2)] or [{"orders": []}]
     content = "\n".join(map(json.dumps, pages)).encode()
     name = f"online_orders_{country}_{day(batch):%Y%m%d}{part}.json"
+    return Delivery(name, content, minute, tuple((country, identity) for identity in good))
+
+
+def checkout_pages(
+    country: str,
+    batch: int,
+    versions: Sequence[tuple[int, int, int, int]],
+    minute: float,
+    part: str = "",
+) -> Delivery:
+    """A page of a web shop's checkouts; the third of every day is of somebody unknown.
+
+    Args:
+        versions: (business day, number of the checkout on that day, minute in which the shop
+            changed it, minutes from its beginning to its completion; 0 for not completed).
+    """
+    checkouts, good = [], {}
+    for begun, number, changed, minutes in versions:
+        begun_at = datetime(2025, 1, 1, 12, tzinfo=UTC) + timedelta(days=begun - 1)
+        checkout = {
+            "id": begun * 1000 + number,
+            "token": f"c{number}",
+            "created_at": begun_at.isoformat(),
+            "updated_at": f"2025-01-20T10:{changed:02d}:00+00:00",
+            "completed_at": (begun_at + timedelta(minutes=minutes)).isoformat()
+            if minutes
+            else None,
+            "currency": {"CN": "CNY", "FR": "EUR"}[country],
+            "subtotal_price": f"{number}0.00",
+            "total_price": f"{number}2.00",
+            "buyer_accepts_marketing": number == 1,
+            "line_items": [],
+            "email": None if number == 3 else f"buyer{number}@example.com",
+        }
+        checkouts.append(checkout)
+        good[f"{checkout['id']} at {changed:02d} after {minutes}"] = None
+    content = json.dumps({"checkouts": checkouts}).encode()
+    name = f"online_checkouts_{country}_{day(batch):%Y%m%d}{part}.json"
     return Delivery(name, content, minute, tuple((country, identity) for identity in good))
 
 

@@ -70,7 +70,9 @@ LIFECYCLE = "marts/rpt_transactions_lifecycle"
 OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE}
 OF_BUSINESS_DAYS = {SALES, FACT, MART, "marts/rpt_top_stores", "marts/dim_date"}
 OF_OTHER_CHANNELS = {
-    f"intermediate/int_{name}" for name in ("pos_events", "online_orders", "online_checkouts")
+    *(f"intermediate/int_{name}" for name in ("pos_events", "online_orders", "online_checkouts")),
+    "marts/fct_checkouts",
+    "marts/rpt_abandoned_carts",
 }
 
 

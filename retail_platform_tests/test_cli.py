@@ -482,7 +482,7 @@ class TestBackfill:
             (*days("ALL"), 14),
             (*days("CN", "FR"), 50),
             (*days("ALL"), 1),
-            (*days("CN", "FR"), 8),
+            (*days("CN", "FR"), 10),
         ]
         marts = ("--assets", "key:intermediate/int_sales or key:marts/fct_sales")
         assert planned("--countries", "france", *marts) == [(*days("FR"), 2)]

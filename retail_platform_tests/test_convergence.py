@@ -27,6 +27,7 @@ from retail_platform_tests.histories import (
     actual_raw,
     articles,
     broken,
+    checkout_pages,
     day,
     differences,
     expected_raw,
@@ -45,7 +46,10 @@ from retail_platform_tests.histories import (
 Play = Callable[..., None]
 FEW = 2
 HISTORIES = int(os.environ.get("RETAIL_TEST_HISTORIES", FEW))
-KINDS = ["partner", "shops", "members", "articles", "broken", "again", "events", "stock", "orders"]
+KINDS = [
+    *("partner", "shops", "members", "articles", "broken", "again", "events", "stock", "orders"),
+    "checkouts",
+]
 DAYS = 12
 CARRIED = 6
 """Days that a rate is carried: so far beyond the last delivery there is something to build."""
@@ -121,6 +125,7 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     shops(3, {"CN": {6: "Beijing"}, "FR": {21: "Lyon", 22: "Paris"}}, 3),
     members("FR", 5, {1: "Lyon", 2: "Nice"}, 5),
     articles(5, {1: "Children", 2: "Feminine"}, 5),
+    checkout_pages("CN", 2, [(2, 1, 1, 0), (2, 2, 1, 60)], 5),
     Visit("load ledger", after=3),
     Visit(),
     rates(1, 7, 10, of=(1,)),
@@ -138,6 +143,9 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     # An order's newest version comes before an older one, and in a smaller correction not at all.
     order_pages("FR", 6, [(5, 1, 9, 30), (5, 2, 1, 20), (5, 3, 1, 10)], 13),
     order_pages("CN", 6, [(6, 1, 1, 5)], 13),
+    # Checkouts that are completed later, one of them on the last day that counts.
+    checkout_pages("FR", 6, [(5, 1, 1, 0), (5, 2, 1, 30), (5, 3, 1, 0), (6, 1, 1, 0)], 13),
+    checkout_pages("CN", 3, [(2, 1, 2, 61)], 13),
     # Changes of the 3rd before the full load of the 1st.
     stock_changes("CN", 3, [("D", 1, 30, 5), ("U", 2, 31, 7)], 13),
     Visit("before models"),
@@ -145,6 +153,9 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     till_events("FR", 3, [(2, 1, 4, 9), (3, 1, 1, 1)], 20, "-a"),
     order_pages("FR", 7, [(5, 1, 4, 99), (5, 2, 3, 25)], 20),
     order_pages("FR", 6, [(5, 2, 1, 20), (5, 3, 2, 0)], 20),
+    # Beyond the lookback, and an older version after a newer one.
+    checkout_pages("FR", 12, [(5, 1, 9, 10_080), (6, 1, 9, 61)], 20),
+    checkout_pages("FR", 7, [(5, 1, 5, 0), (5, 3, 5, 90)], 20),
     stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 20),
     stock_changes("CN", 2, [("U", 1, 20, 5), ("U", 1, 30, 6)], 20),
     members("FR", 2, {1: "Lyon"}, 20),
@@ -158,6 +169,8 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     Visit(meanwhile=sales("CN", 3, [(1, 5, 9)], 21, "_b")),
     # The correction lacks the row that was deleted; without it the change of the 2nd counts.
     stock_changes("CN", 3, [("U", 2, 31, 8)], 30),
+    # One checkout was never begun, and one was completed a minute too late to be in time.
+    checkout_pages("FR", 6, [(5, 1, 1, 0), (5, 2, 1, 61)], 30),
     # Built and not published, with nothing coming after it that would publish the same again.
     members("FR", 8, {1: "Metz"}, 22),
     Visit("batch-day publication"),
@@ -229,6 +242,11 @@ def random_history(seed: int) -> list[Step]:
             case "orders":
                 changed = [(sold, n, chance.randint(0, 9), total) for sold, n, total in lines()]
                 step = order_pages(country, batch, changed, minute, chance.choice(["", "_2"]))
+            case "checkouts":
+                after = (0, 30, 60, 61, 10_080, 10_081)
+                begun = [(sold, n, chance.randint(0, 9), chance.choice(after))
+                         for sold, n, _ in lines()]  # fmt: skip
+                step = checkout_pages(country, batch, begun, minute, chance.choice(["", "_2"]))
             case "stock":
                 ops = "L" if chance.random() < 0.3 else "IUUD"
                 log = {

@@ -6,10 +6,11 @@ gate or the loader is involved. Rules inside one model are unit tests beside the
 
 import random
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,28 @@ def receipt(store: str, transaction: str, token: str, amount: str, at: str) -> R
         "transaction_time": datetime.fromisoformat(at),
         "amount": Decimal(amount),
         "user_role": "cashier",
+    }
+
+
+def checkout(country: str, number: int, begun: str, rng: random.Random) -> Row:
+    """Any version of a checkout begun at that local time; at the limits of time more than seldom.
+
+    Versions may be changed in the same minute: then the later delivery counts.
+    """
+    begun_local = datetime.fromisoformat(begun)
+    begun_at = begun_local - timedelta(hours={"FR": 1, "US": -5}[country])
+    took = rng.choice((None, None, 600, 3_600, 3_601, 86_400, 7 * 86_400, 7 * 86_400 + 1))
+    return {
+        "checkout_id": number,
+        "created_at": begun_at,
+        "created_at_local": begun_local,
+        "updated_at": f"2025-01-01 00:0{rng.randint(0, 9)}:00",
+        "completed_at": None if took is None else begun_at + timedelta(seconds=took),
+        "currency": {"FR": "EUR", "US": "USD"}[country],
+        "subtotal_price": Decimal(rng.randint(0, 99_999)) / 100,
+        "buyer_accepts_marketing": rng.choice((True, False, None)),
+        "email_token": rng.choice(("E", None)),
+        "phone_token": rng.choice(("P", None, None)),
     }
 
 
@@ -440,6 +463,81 @@ def test_a_correction_that_removes_rows_removes_them_everywhere(traded: Warehous
     assert traded.table("marts.dim_employee") == []
 
 
+# ------------------------------------------------------------------------------- abandoned carts
+
+
+def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> None:
+    """Written from the definition, in exact arithmetic, for versions that arrive in any order."""
+    rng = random.Random(SEED)
+    warehouse.deliver("fx_rates", "ALL", FIRST, [rate(FIRST, "USD", "1.25")])
+    begun = {
+        (country, n): f"{FIRST + timedelta(days=n % DAYS)} {rng.randint(0, 23):02}:30"
+        for country in ("FR", "US") for n in range(1, 301)
+    }  # fmt: skip
+    newest: dict[tuple[str, int], Row] = {}
+    for batch in (FIRST + timedelta(days=n) for n in range(2 * DAYS)):
+        for country in ("FR", "US"):
+            numbers = rng.sample(range(1, 301), 40)
+            versions = [checkout(country, n, begun[country, n], rng) for n in numbers]
+            warehouse.deliver("online_checkouts", country, batch, versions)
+            for version in versions:
+                key = (country, version["checkout_id"])
+                if key not in newest or version["updated_at"] >= newest[key]["updated_at"]:
+                    newest[key] = version
+
+    warehouse.run("+rpt_abandoned_carts +dim_customer")
+
+    cent, basis_point = Decimal("0.01"), Decimal("0.0001")
+    facts, days = [], defaultdict(list)
+    for (country, number), version in newest.items():
+        day = version["created_at_local"].date()
+        if country == "US" and day > FIRST + timedelta(days=6):
+            continue  # the only rate of the dollar is carried no further
+        took = version["completed_at"] and version["completed_at"] - version["created_at"]
+        contact = bool(version["email_token"] or version["phone_token"])
+        completed = took is not None and took <= timedelta(minutes=60)
+        abandoned = not completed and (contact or took is not None)
+        recovered = abandoned and took is not None and took <= timedelta(days=7)
+        contactable = abandoned and contact and version["buyer_accepts_marketing"] is True
+        price = version["subtotal_price"]
+        euros = price if country == "FR" else (price * 4 / 5).quantize(cent, ROUND_HALF_UP)
+        states = (completed, abandoned, recovered, contactable)
+        facts.append((country, day, number, *states, euros))
+        days[country, day].append((*states, price, euros))
+
+    def share(part: int, whole: int) -> Decimal | None:
+        return (Decimal(part) / whole).quantize(basis_point, ROUND_HALF_UP) if whole else None
+
+    report = []
+    for (country, day), checkouts in days.items():
+        completed, abandoned, recovered, contactable = (
+            sum(column) for column in list(zip(*checkouts, strict=True))[:4]
+        )
+        revenue = [sum((c[n] for c in checkouts if c[2]), Decimal()) for n in (4, 5)]
+        rates = share(abandoned, completed + abandoned), share(recovered, abandoned)
+        counts = (len(checkouts), completed, abandoned, recovered, contactable)
+        report.append((country, day, *counts, *rates, *revenue))
+
+    assert warehouse.execute(
+        "select country, business_date, checkout_id, is_completed_in_time, is_abandoned,"
+        " is_recovered, is_contactable, subtotal_amount_eur from marts.fct_checkouts order by all"
+    ) == sorted(facts)
+    assert warehouse.execute(
+        "select country, business_date, created_checkouts, completed_checkouts,"
+        " abandoned_checkouts, recovered_checkouts, contactable_checkouts, abandonment_rate,"
+        " recovery_rate, recovered_revenue_local, recovered_revenue_eur"
+        " from marts.rpt_abandoned_carts order by all"
+    ) == sorted(report)
+    assert len(report) == DAYS + 7, "every day of France, a week of the United States"
+
+    tests = "fct_checkouts,test_type:data rpt_abandoned_carts,test_type:data"
+    status = outcomes(warehouse.dbt("test", "--select", tests))
+    assert len(status) > 10
+    assert {name for name, s in status.items() if s != "pass"} == {
+        "assert_no_checkout_day_without_fx_rate"
+    }
+
+
 # ------------------------------------------------------------------------------------ convergence
 
 
@@ -449,8 +547,9 @@ MODELS = (
     "intermediate.int_online_orders", "intermediate.int_pos_events", "intermediate.int_sales",
     "intermediate.int_stock_history",
     "marts.dim_customer", "marts.dim_date", "marts.dim_employee", "marts.dim_product",
-    "marts.dim_promotion", "marts.dim_store", "marts.fct_sales", "marts.rpt_daily_sales",
-    "marts.rpt_top_stores", "marts.rpt_transactions_lifecycle",
+    "marts.dim_promotion", "marts.dim_store", "marts.fct_checkouts", "marts.fct_sales",
+    "marts.rpt_abandoned_carts", "marts.rpt_daily_sales", "marts.rpt_top_stores",
+    "marts.rpt_transactions_lifecycle",
 )  # fmt: skip
 FIRST = date(2025, 1, 1)
 DAYS = 10
@@ -481,8 +580,10 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
         currencies = [code for code in ("USD", "GBP") if rng.random() < 0.4]
         return [rate(day, code, str(rng.randint(2, 9))) for code in currencies]
     label = rng.choice(("a", "b"))
-    if feed in ("pos_events", "online_orders", "online_checkouts"):
-        key = {"pos_events": "event_id", "online_orders": "order_id"}.get(feed, "checkout_id")
+    if feed == "online_checkouts":
+        return [checkout(country, n, moment(), rng) for n in some(5)]
+    if feed in ("pos_events", "online_orders"):
+        key = {"pos_events": "event_id", "online_orders": "order_id"}[feed]
         when = "sold_at" if feed == "pos_events" else "created_at_local"
         told = "produced_at" if feed == "pos_events" else "updated_at"
         return [

@@ -34,7 +34,9 @@ MARTS = {
     "dim_product",
     "dim_promotion",
     "dim_store",
+    "fct_checkouts",
     "fct_sales",
+    "rpt_abandoned_carts",
     "rpt_daily_sales",
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
@@ -150,7 +152,9 @@ class TestEveryAsset:
             "intermediate/int_pos_events",
             "intermediate/int_sales",
             "marts/dim_date",
+            "marts/fct_checkouts",
             "marts/fct_sales",
+            "marts/rpt_abandoned_carts",
             "marts/rpt_daily_sales",
             "marts/rpt_top_stores",
         }
@@ -235,7 +239,9 @@ class TestLineage:
             "dim_product": {"products"},
             "dim_promotion": {"discounts"},
             "dim_store": {"stores", "partner_stores"},
+            "fct_checkouts": {"online_checkouts", "fx_rates"},
             "fct_sales": {*sold, "fx_rates"},
+            "rpt_abandoned_carts": {"online_checkouts", "fx_rates"},
             "rpt_daily_sales": {*sold, "fx_rates"},
             "rpt_top_stores": {*sold, "fx_rates"},
             "rpt_transactions_lifecycle": sold,
@@ -262,6 +268,7 @@ class TestLineage:
             ("staging/stg_fx_rates", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("staging/late_days_global", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("intermediate/int_fx_rates", "marts/fct_sales"): rules.from_global(),
+            ("intermediate/int_fx_rates", "marts/fct_checkouts"): rules.from_global(),
         }
 
 

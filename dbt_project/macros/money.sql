@@ -26,3 +26,17 @@
         ) as decimal(18, 2)
     )
 {%- endmacro %}
+
+{#- A count as a share of another, 0 to 1, to four decimals; null where there is nothing to share.
+    Divided like an amount; with fewer decimals in between, shares next to a tie would become one. -#}
+{% macro share_of(part, whole) -%}
+    cast(
+        round(
+            cast(
+                cast({{ part }} as double) / nullif(cast({{ whole }} as double), 0)
+                as decimal(18, 12)
+            ),
+            4
+        ) as decimal(5, 4)
+    )
+{%- endmacro %}

@@ -21,7 +21,8 @@ from retail_platform.resilience.steps import transient_failures_retried
 from retail_platform.resources import DbtResource, DuckDBResource
 from retail_platform.warehouse.protocol import Warehouse
 
-_FACT = dg.AssetKey(["marts", "fct_sales"])
+_CONVERTED = {"fct_sales": "int_sales", "fct_checkouts": "int_online_checkouts"}
+"""Facts in euros, and what they convert: a fact leaves out the days that lack a rate."""
 
 
 def build_business_day_assets(
@@ -34,7 +35,12 @@ def build_business_day_assets(
     """One definition for all business-day assets of a scope."""
     specs, check_specs = models
     by_key = models_of(specs, manifest)
-    needs_rates = {spec.key for spec in specs if _descends(spec.key, _FACT, specs)}
+    facts_above = {
+        spec.key: [
+            fact for fact in _CONVERTED if _descends(spec.key, dg.AssetKey(["marts", fact]), specs)
+        ]
+        for spec in specs
+    }
 
     @dg.multi_asset(
         name=f"business_day_{scope.value}",
@@ -54,19 +60,19 @@ def build_business_day_assets(
         run = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
         with database.connect():
             run.build(slices)
-            blocked = (
-                _days_without_rate(database, slices) if needs_rates & run.models.keys() else []
-            )
-            if blocked:
-                context.log.warning(
-                    f"No exchange rate for {', '.join(str(p) for p in blocked[:20])}: these days "
-                    "stay out of the facts and reports until the rate arrives."
-                )
+            facts = {fact for key in run.models for fact in facts_above[key]}
+            blocked = {fact: _days_without_rate(database, fact, slices) for fact in sorted(facts)}
+            for fact, days in blocked.items():
+                if days:
+                    context.log.warning(
+                        f"No exchange rate for {', '.join(str(p) for p in days[:20])}: these days "
+                        f"stay out of {fact} and its reports until the rate arrives."
+                    )
             # Before the models count as built: what fails in between is repeated.
             run.publish(slices)
             counts = run.row_counts(slices)
         wanted = {
-            key: set(slices) - set(blocked) if key in needs_rates else set(slices)
+            key: set(slices).difference(*(blocked[fact] for fact in facts_above[key]))
             for key in run.models
         }
         record_materializations(context, run.materializations(wanted, counts))
@@ -85,14 +91,14 @@ def _descends(key: dg.AssetKey, ancestor: dg.AssetKey, specs: Sequence[dg.AssetS
     )
 
 
-def _days_without_rate(warehouse: Warehouse, slices: Slices) -> list[Partition]:
-    """Days that have sales but no facts: the fact leaves a day out while a rate is missing."""
+def _days_without_rate(warehouse: Warehouse, fact: str, slices: Slices) -> list[Partition]:
+    """Days that have something to convert but no facts."""
     countries = ", ".join(f"'{c}'" for c in slices.countries)
     rows = warehouse.query(
-        "select distinct country, business_date from intermediate.int_sales sales "
+        f"select distinct country, business_date from intermediate.{_CONVERTED[fact]} inputs "
         f"where business_date between date '{slices.first_day}' and date '{slices.last_day}' "
-        f"and country in ({countries}) and not exists (select 1 from marts.fct_sales facts "
-        "where facts.country = sales.country and facts.business_date = sales.business_date) "
+        f"and country in ({countries}) and not exists (select 1 from marts.{fact} facts "
+        "where facts.country = inputs.country and facts.business_date = inputs.business_date) "
         "order by all"
     )
     return [Partition(country, day) for country, day in rows]

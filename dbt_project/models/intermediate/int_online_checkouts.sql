@@ -32,6 +32,7 @@ select
     currency_code,
     line_items,
     is_completed,
+    has_contact,
     accepts_marketing,
     line_items_amount_local,
     discount_amount_local,

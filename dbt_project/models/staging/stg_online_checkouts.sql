@@ -30,6 +30,8 @@ typed as (
 
         ---------- booleans
         completed_at is not null as is_completed,
+        -- as far as anyone may know it beyond this layer, where the tokens end
+        email_token is not null or phone_token is not null as has_contact,
         coalesce(buyer_accepts_marketing, false) as accepts_marketing,
 
         ---------- numerics
