@@ -63,6 +63,10 @@ check: setup ## Everything CI runs
 	@$(MAKE) --jobs=2 --output-sync=target lint validate
 	@$(MAKE) --jobs=2 types test
 
+.PHONY: holidays
+holidays: setup ## Write the public holidays that dim_date knows anew
+	@$(BIN)/python -m retail_platform.transform.public_holidays
+
 .PHONY: bench
 bench: setup ## Measure against a plain script and dlt + dbt (takes long)
 	@$(BIN)/python -m retail_platform_tests.benchmarks.backlog

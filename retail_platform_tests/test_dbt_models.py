@@ -4,23 +4,29 @@ RAW is filled here row by row, with the columns that `_raw__sources.yml` names, 
 gate or the loader is involved. Rules inside one model are unit tests beside the model.
 """
 
+import calendar
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import holidays
 import pytest
 import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from dbt_common.behavior_flags import BehaviorFlagRendered
+
+from retail_platform.countries import load_countries
+from retail_platform.transform.public_holidays import MACRO_FILE, macro_text
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 QUIET = ("--quiet", "--no-use-colors", "--log-level-file", "none")
@@ -536,6 +542,119 @@ def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> N
     assert {name for name, s in status.items() if s != "pass"} == {
         "assert_no_checkout_day_without_fx_rate"
     }
+
+
+# --------------------------------------------------------------------------------------- calendar
+
+
+def retail_calendar(years: range) -> dict[date, Row]:
+    """The 4-5-4 calendar, day by day from its definition: no arithmetic of the model's."""
+    found: dict[date, Row] = {}
+    restated: dict[tuple[int, int, int], date] = {}
+    for year in years:
+        first, end = (saturday_nearest_31_january(y) + timedelta(days=1) for y in (year, year + 1))
+        days = [first + timedelta(days=n) for n in range((end - first).days)]
+        weeks = [days[n : n + 7] for n in range(0, len(days), 7)]
+        months = [4, 5, 4] * 3 + [4, 5, len(weeks) - 48]
+        in_months = [(m, w) for m, size in enumerate(months, 1) for w in range(1, size + 1)]
+        left_out = len(weeks) - 52
+        for week, (dates, (month, week_of_month)) in enumerate(
+            zip(weeks, in_months, strict=True), 1
+        ):
+            again = (year, week - left_out) if week > left_out else (None, None)
+            for day in dates:
+                found[day] = {
+                    "retail_year": year,
+                    "retail_quarter": (month + 2) // 3,
+                    "retail_month": month,
+                    "retail_week": week,
+                    "retail_week_of_month": week_of_month,
+                    "retail_year_start": first,
+                    "retail_week_start": dates[0],
+                    "restated_retail_year": again[0],
+                    "restated_retail_week": again[1],
+                    "comparable_date": restated.get((year - 1, week, day.weekday())),
+                }
+        restated |= {
+            (year, week, day.weekday()): day
+            for week, dates in enumerate(weeks[left_out:], 1)
+            for day in dates
+        }
+    return found
+
+
+def saturday_nearest_31_january(year: int) -> date:
+    around = [date(year, 1, 31) + timedelta(days=n) for n in range(-3, 4)]
+    return next(day for day in around if day.isoweekday() == 6)
+
+
+def test_every_day_stands_in_three_calendars(warehouse: Warehouse) -> None:
+    first, last = date(2010, 1, 1), date(2035, 12, 31)
+    retail = retail_calendar(range(2008, 2036))
+    sell_every_day(warehouse, ["FR"], first, last)
+
+    warehouse.run("dim_date")
+
+    found = rows_of(warehouse, "select * exclude (country, public_holiday_name, is_public_holiday)")
+    assert [row["business_date"] for row in found] == [
+        first + timedelta(days=n) for n in range((last - first).days + 1)
+    ]
+    for row in found:
+        day = row["business_date"]
+        iso = day.isocalendar()
+        assert row == {
+            "business_date": day,
+            "calendar_year": day.year,
+            "calendar_quarter": (day.month + 2) // 3,
+            "calendar_month": day.month,
+            "month_name": calendar.month_name[day.month],
+            "day_of_month": day.day,
+            "iso_year": iso.year,
+            "iso_week": iso.week,
+            "weekday": iso.weekday,
+            "day_name": calendar.day_name[day.weekday()],
+            "is_weekend": day.weekday() in (5, 6),
+            **retail[day],
+        }
+
+
+def test_public_holidays_are_what_the_library_says(warehouse: Warehouse) -> None:
+    assert MACRO_FILE.read_text("utf-8") == macro_text(load_countries()), (
+        "Holidays or the registry changed: run `make holidays`, then rebuild dim_date."
+    )
+    countries = load_countries().codes
+    sell_every_day(warehouse, [*countries, "XX"], date(2019, 1, 1), date(2036, 12, 31))
+
+    warehouse.run("dim_date")
+
+    for row in rows_of(warehouse, "select *"):
+        country, day = row["country"], row["business_date"]
+        known = country in countries and 2020 <= day.year <= 2035
+        name = public_holidays(country).get(day) if known else None
+        assert row["public_holiday_name"] == name
+        assert row["is_public_holiday"] == ((name is not None) if known else None)
+
+
+@cache
+def public_holidays(country: str) -> dict[date, str]:
+    return dict(holidays.country_holidays(country, years=range(2020, 2036), language="en_US"))
+
+
+def sell_every_day(warehouse: Warehouse, countries: Sequence[str], first: date, last: date) -> None:
+    """The two columns of int_sales that the calendar is made from."""
+    warehouse.execute("create schema intermediate")
+    warehouse.execute(
+        "create table intermediate.int_sales as select country, cast(day as date) as business_date"
+        " from (select unnest($1) as country), generate_series($2, $3, interval 1 day) as _ (day)",
+        [list(countries), first, last],
+    )
+
+
+def rows_of(warehouse: Warehouse, select: str) -> list[Row]:
+    """Rows of dim_date by column, in order."""
+    sql = f"{select} from marts.dim_date order by country, business_date"
+    names = [name for name, *_ in warehouse.execute(f"describe {sql}")]
+    return [dict(zip(names, row, strict=True)) for row in warehouse.execute(sql)]
 
 
 # ------------------------------------------------------------------------------------ convergence

@@ -49,7 +49,7 @@ INTERMEDIATE = {
     "int_sales",
     "int_stock_history",
 }
-MADE_BY_THE_QUERY = {"country", "channel", "files", "rows_valid"}
+MADE_BY_THE_QUERY = {"country", "channel", "files", "rows_valid", "public_holiday_name"}
 """Columns of models that stand for a constant or a count, and so come from no column."""
 LEDGER = "raw/file_ledger"
 NOTICES = {"staging/late_days", "staging/late_days_global"}

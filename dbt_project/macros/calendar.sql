@@ -25,3 +25,59 @@
     {%- set earliest = date_in_year(year, '01-29') -%}
     {{ add_days(earliest, '(7 - ' ~ iso_weekday(earliest) ~ ')') }}
 {%- endmacro %}
+
+{#- English, by number from 1. The engines' own functions disagree: Snowflake's cut names short. -#}
+{% macro name_of_weekday(weekday) -%}
+    {{ nth_of(weekday, [
+        'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sunday'
+    ]) }}
+{%- endmacro %}
+
+{% macro name_of_month(month) -%}
+    {{ nth_of(month, [
+        'January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September',
+        'October', 'November', 'December'
+    ]) }}
+{%- endmacro %}
+
+{% macro nth_of(number, names) -%}
+    case {{ number }}
+        {%- for name in names %} when {{ loop.index }} then '{{ name }}'{% endfor %}
+    end
+{%- endmacro %}
+
+{#- Relation of the public holidays in the slices of this run. The row of nulls joins with nothing;
+    it is there because there may be no holiday, and VALUES may not be empty. -#}
+{% macro public_holidays() -%}
+    {%- set slices = run_slices() -%}
+    (
+        values (null, null, null)
+        {%- for country, day, name in public_holiday_list()
+            if (country in slices.countries or not slices.countries)
+            and slices.first_day <= day <= slices.last_day %},
+        ('{{ country }}', '{{ day }}', '{{ name | replace("'", "''") }}')
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+{#- Whether the holidays of a country and year are known at all. -#}
+{% macro knows_public_holidays(country, year) -%}
+    {%- set countries, days = [], [] -%}
+    {%- for code, day, _ in public_holiday_list() -%}
+        {%- do countries.append(code) -%}
+        {%- do days.append(day) -%}
+    {%- endfor -%}
+    (
+        {{ country }} in ('{{ countries | unique | join("', '") }}')
+        and {{ year }} between {{ (days | min)[:4] }} and {{ (days | max)[:4] }}
+    )
+{%- endmacro %}
+
+{#- [country, day, name] of every holiday. -#}
+{% macro public_holiday_list() %}
+    {% set holidays = [] %}
+    {% for line in known_public_holidays().splitlines() %}
+        {% do holidays.append(line.split(',', 2)) %}
+    {% endfor %}
+    {% do return(holidays) %}
+{% endmacro %}
