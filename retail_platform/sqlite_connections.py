@@ -10,8 +10,7 @@ Only connections; what is asked over them is in `retail_platform.event_log`.
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -44,11 +43,9 @@ class KeptConnections:
                 self._engines.popitem(last=False)[1].dispose()
             return self._engines[url]
 
-    @contextmanager
-    def begin(self, url: str) -> Iterator[Connection]:
+    def begin(self, url: str) -> AbstractContextManager[Connection]:
         """A connection in a transaction that ends with the context."""
-        with self.engine(url).begin() as connection:
-            yield connection
+        return self.engine(url).begin()
 
     def close(self) -> None:
         """Close what is open. The next use opens it again."""

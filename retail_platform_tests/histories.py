@@ -52,6 +52,7 @@ REGISTRY_OF_TWO = """countries:
   - {code: FR, name: France, currency: EUR, timezone: Europe/Paris}
 """
 _EPOCH = datetime(2025, 2, 1, tzinfo=UTC)
+_CURRENCIES = {"CN": "CNY", "FR": "EUR"}
 _IDENTITY = {
     "transactions": "invoice_id || ' x' || quantity || ' on ' || cast(sold_at as date)",
     "partner_sales": "transaction_id || ' ' || amount",
@@ -220,7 +221,7 @@ def till_events(
                 "line": 1,
                 "store_id": 21,
                 "sold_at": f"{day(sold)}T10:00:00+01:00",
-                "currency": {"CN": "CNY", "FR": "EUR"}[country],
+                "currency": _CURRENCIES[country],
             },
             "item": {
                 "product_id": 1, "quantity": quantity, "unit_price": "1", "discount": 0,
@@ -254,7 +255,7 @@ def order_pages(
             "id": placed * 1000 + number,
             "created_at": f"{day(placed)}T12:00:00+00:00",
             "updated_at": f"2025-01-20T10:{changed:02d}:00+00:00",
-            "currency": {"CN": "CNY", "FR": "EUR"}[country],
+            "currency": _CURRENCIES[country],
             "subtotal_price": f"{total}.00",
             "total_price": f"{total}.00",
             "email": f"buyer{number}@example.com",
@@ -291,7 +292,7 @@ def checkout_pages(
             "completed_at": (begun_at + timedelta(minutes=minutes)).isoformat()
             if minutes
             else None,
-            "currency": {"CN": "CNY", "FR": "EUR"}[country],
+            "currency": _CURRENCIES[country],
             "subtotal_price": f"{number}0.00",
             "total_price": f"{number}2.00",
             "buyer_accepts_marketing": number == 1,
@@ -316,7 +317,7 @@ def stock_changes(
     """
     lines, good = [], {}
     for op, stock, position, pieces in log:
-        currency = {"CN": "CNY", "FR": "EUR"}[country]
+        currency = _CURRENCIES[country]
         values = f"{stock},21,1,M,B,{pieces},0,1,1,1.5,{currency},2025-01-01 00:00:{position:02d}.0"
         lines.append(f"{values},{position}\n" if op == "L" else f"{op},{values},{position}\n")
         good[lines[-1]] = f"{op}{stock} @{position} = {pieces}"

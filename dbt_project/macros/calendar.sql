@@ -52,32 +52,21 @@
     {%- set slices = run_slices() -%}
     (
         values (null, null, null)
-        {%- for country, day, name in public_holiday_list()
-            if (country in slices.countries or not slices.countries)
+        {%- for line in known_public_holidays().splitlines() %}
+        {%- set country, day, name = line.split(',', 2) %}
+        {%- if (country in slices.countries or not slices.countries)
             and slices.first_day <= day <= slices.last_day %},
         ('{{ country }}', '{{ day }}', '{{ name | replace("'", "''") }}')
+        {%- endif %}
         {%- endfor %}
     )
 {%- endmacro %}
 
 {#- Whether the holidays of a country and year are known at all. -#}
 {% macro knows_public_holidays(country, year) -%}
-    {%- set countries, days = [], [] -%}
-    {%- for code, day, _ in public_holiday_list() -%}
-        {%- do countries.append(code) -%}
-        {%- do days.append(day) -%}
-    {%- endfor -%}
+    {%- set known = where_public_holidays_are_known() -%}
     (
-        {{ country }} in ('{{ countries | unique | join("', '") }}')
-        and {{ year }} between {{ (days | min)[:4] }} and {{ (days | max)[:4] }}
+        {{ country }} in ('{{ known.countries | join("', '") }}')
+        and {{ year }} between {{ known.first_year }} and {{ known.last_year }}
     )
 {%- endmacro %}
-
-{#- [country, day, name] of every holiday. -#}
-{% macro public_holiday_list() %}
-    {% set holidays = [] %}
-    {% for line in known_public_holidays().splitlines() %}
-        {% do holidays.append(line.split(',', 2)) %}
-    {% endfor %}
-    {% do return(holidays) %}
-{% endmacro %}

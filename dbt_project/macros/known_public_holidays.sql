@@ -1289,3 +1289,7 @@ US,2035-11-12,Veterans Day (observed)
 US,2035-11-22,Thanksgiving Day
 US,2035-12-25,Christmas Day
 {%- endmacro %}
+
+{% macro where_public_holidays_are_known() %}
+    {% do return({'countries': ['CN', 'DE', 'ES', 'FR', 'GB', 'PT', 'US'], 'first_year': 2020, 'last_year': 2035}) %}
+{% endmacro %}

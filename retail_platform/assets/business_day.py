@@ -5,6 +5,7 @@ country x day rectangle. The lookback is not here: it is the partition mapping o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,7 @@ def build_business_day_assets(
     """One definition for all business-day assets of a scope."""
     specs, check_specs = models
     by_key = models_of(specs, manifest)
-    facts_above = {
-        spec.key: [
-            fact for fact in _CONVERTED if _descends(spec.key, dg.AssetKey(["marts", fact]), specs)
-        ]
-        for spec in specs
-    }
+    facts_above = _facts_above(specs)
 
     @dg.multi_asset(
         name=f"business_day_{scope.value}",
@@ -81,14 +77,17 @@ def build_business_day_assets(
     return business_day
 
 
-def _descends(key: dg.AssetKey, ancestor: dg.AssetKey, specs: Sequence[dg.AssetSpec]) -> bool:
-    by_key = {spec.key: spec for spec in specs}
-    if key == ancestor:
-        return True
-    spec = by_key.get(key)
-    return spec is not None and any(
-        _descends(dep.asset_key, ancestor, specs) for dep in spec.deps if dep.asset_key != key
-    )
+def _facts_above(specs: Sequence[dg.AssetSpec]) -> dict[dg.AssetKey, frozenset[str]]:
+    """Per asset the converted facts that it is made of; a fact is made of itself."""
+    inputs = {spec.key: {dep.asset_key for dep in spec.deps} - {spec.key} for spec in specs}
+    facts = {dg.AssetKey(["marts", fact]): fact for fact in _CONVERTED}
+
+    @cache
+    def above(key: dg.AssetKey) -> frozenset[str]:
+        own = {facts[key]} if key in facts else set()
+        return frozenset(own).union(*map(above, inputs.get(key, ())))
+
+    return {key: above(key) for key in inputs}
 
 
 def _days_without_rate(warehouse: Warehouse, fact: str, slices: Slices) -> list[Partition]:

@@ -18,6 +18,10 @@ _MACRO = """\
 {{% macro known_public_holidays() -%}}
 {lines}
 {{%- endmacro %}}
+
+{{% macro where_public_holidays_are_known() %}}
+    {{% do return({{'countries': {countries}, 'first_year': {first}, 'last_year': {last}}}) %}}
+{{% endmacro %}}
 """
 
 
@@ -31,7 +35,10 @@ def macro_text(registry: CountryRegistry) -> str:
             holidays.country_holidays(country.code, years=YEARS, language="en_US").items()
         )
     ]
-    return _MACRO.format(first=YEARS[0], last=YEARS[-1], lines="\n".join(lines))
+    countries = list(dict.fromkeys(line[:2] for line in lines))
+    return _MACRO.format(
+        first=YEARS[0], last=YEARS[-1], lines="\n".join(lines), countries=countries
+    )
 
 
 if __name__ == "__main__":

@@ -54,10 +54,7 @@ priced_checkouts as (
 
     select
         judged_checkouts.*,
-        case
-            when judged_checkouts.currency_code = 'EUR' then cast(1 as decimal(18, 10))
-            else fx_rates.eur_rate
-        end as eur_rate
+        {{ eur_rate_of('judged_checkouts') }} as eur_rate
     from judged_checkouts
     left join fx_rates
         on fx_rates.business_date = judged_checkouts.business_date
@@ -65,25 +62,9 @@ priced_checkouts as (
 
 ),
 
--- As in fct_sales: a day with one checkout that cannot be converted is left out whole.
-blocked_days as (
-
-    select distinct country, business_date
-    from priced_checkouts
-    where eur_rate is null
-
-),
-
 publishable_checkouts as (
 
-    select priced_checkouts.*
-    from priced_checkouts
-    where not exists (
-        select 1
-        from blocked_days
-        where blocked_days.country = priced_checkouts.country
-            and blocked_days.business_date = priced_checkouts.business_date
-    )
+    {{ on_days_with_all_rates('priced_checkouts') }}
 
 )
 

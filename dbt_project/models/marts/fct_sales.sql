@@ -20,10 +20,7 @@ priced_lines as (
 
     select
         order_lines.*,
-        case
-            when order_lines.currency_code = 'EUR' then cast(1 as decimal(18, 10))
-            else fx_rates.eur_rate
-        end as eur_rate,
+        {{ eur_rate_of('order_lines') }} as eur_rate,
         -- signed so that gross minus discount is net on every line, returns included
         cast(
             order_lines.unit_price_local * order_lines.quantity
@@ -37,26 +34,9 @@ priced_lines as (
 
 ),
 
--- A day with one line that cannot be converted is left out whole: part of a day, or a rate of one,
--- would be a wrong total that looks right.
-blocked_days as (
-
-    select distinct country, business_date
-    from priced_lines
-    where eur_rate is null
-
-),
-
 publishable_lines as (
 
-    select priced_lines.*
-    from priced_lines
-    where not exists (
-        select 1
-        from blocked_days
-        where blocked_days.country = priced_lines.country
-            and blocked_days.business_date = priced_lines.business_date
-    )
+    {{ on_days_with_all_rates('priced_lines') }}
 
 )
 
