@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -68,9 +68,8 @@ def build_platform(
     registry = load_countries(settings.countries_file)
     contracts = load_contracts(settings.contracts_paths)
     sources = load_sources(settings.sources_file, contracts, registry)
-    first_day = date.fromisoformat(settings.first_day)
     breakers = Breakers(settings.breakers_path)
-    partitioning = Partitioning.build(registry, settings.first_day)
+    partitioning = Partitioning.build(registry, settings.first_day, settings.last_day)
     dbt = resources["dbt"]
     if not isinstance(dbt, DbtResource):
         raise TypeError(f"resource `dbt` is {type(dbt).__name__}, expected DbtResource")
@@ -81,7 +80,7 @@ def build_platform(
     for scope in (Scope.GLOBAL, Scope.COUNTRY):
         batch_models = model_specs(manifest, translator, "batch_day", scope)
         batch = build_batch_day_assets(
-            scope, contracts, registry, partitioning, batch_models, manifest, first_day, breakers
+            scope, contracts, registry, partitioning, batch_models, manifest, breakers
         )
         assets.append(batch)
         for spec in batch_models[0]:
@@ -106,7 +105,6 @@ def build_platform(
         registry=registry,
         partitioning=partitioning,
         batch_day_models=models_of_feed,
-        first_day=first_day,
         settle=timedelta(seconds=settings.settle_seconds),
         backlog_partitions=settings.backlog_partitions,
     )
@@ -138,7 +136,7 @@ def _definitions(
         for scope in (Scope.GLOBAL, Scope.COUNTRY)
     }
     breakers = Breakers(settings.breakers_path)
-    completeness = build_completeness_checks(contracts, desk.registry, desk.first_day)
+    completeness = build_completeness_checks(contracts, desk.registry, partitioning)
     schedules = [build_nightly_schedule(scope, partitioning, job) for scope, job in jobs.items()]
     if completeness:
         asking = dg.define_asset_job(

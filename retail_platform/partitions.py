@@ -22,6 +22,9 @@ LOOKBACK_DAYS = 7
 retail practice: tills upload late after network trouble, practically never later than a week;
 what is later still is rebuilt too, but reported."""
 
+HISTORY_DAYS = 3653
+"""How far back "all days before" reaches: ten years, more than any installation has partitions."""
+
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 _SINGLE_TAG = "dagster/partition"
@@ -225,20 +228,43 @@ class Partitioning:
     """The two partition definitions of an installation and the mappings between layers."""
 
     codes: tuple[str, ...]
+    first_day: date
+    last_day: date | None
     country: dg.MultiPartitionsDefinition
     everywhere: dg.MultiPartitionsDefinition
 
     @classmethod
-    def build(cls, registry: CountryRegistry, first_day: str) -> "Partitioning":
-        """`end_offset=1`: today's files are today's partition, not tomorrow's."""
-        day = dg.DailyPartitionsDefinition(start_date=first_day, end_offset=1)
+    def build(
+        cls, registry: CountryRegistry, first_day: date, last_day: date | None = None
+    ) -> "Partitioning":
+        """`end_offset=1`: today's files are today's partition, not tomorrow's.
+
+        Args:
+            last_day: without it a partition comes every day.
+        """
+        if last_day is None:
+            day = dg.DailyPartitionsDefinition(start_date=str(first_day), end_offset=1)
+        else:
+            day = dg.DailyPartitionsDefinition(
+                start_date=str(first_day), end_date=str(last_day + _DAY)
+            )
 
         def with_countries(codes: Collection[str]) -> dg.MultiPartitionsDefinition:
             return CountryDayPartitions(
                 {"country": dg.StaticPartitionsDefinition(list(codes)), "day": day}
             )
 
-        return cls(registry.codes, with_countries(registry.codes), with_countries([ALL]))
+        return cls(
+            registry.codes,
+            first_day,
+            last_day,
+            with_countries(registry.codes),
+            with_countries([ALL]),
+        )
+
+    def has(self, day: date) -> bool:
+        """Whether a day is none before the first or after the last; today is not asked."""
+        return self.first_day <= day and (self.last_day is None or day <= self.last_day)
 
     def of(self, scope: Scope) -> dg.MultiPartitionsDefinition:
         """Definition for assets of a scope."""
@@ -261,6 +287,15 @@ class Partitioning:
         return self._mapping(
             dg.IdentityPartitionMapping(), _days(1 - LOOKBACK_DAYS, LOOKBACK_DAYS - 1)
         )
+
+    def window(self, days_before: int | None, days_after: int = 0) -> dg.PartitionMapping:
+        """Day S reads days S - before ... S + after of an input of the same kind of day.
+
+        Args:
+            days_before: None for all days before.
+        """
+        before = HISTORY_DAYS if days_before is None else days_before
+        return self._mapping(dg.IdentityPartitionMapping(), _days(-before, days_after))
 
     def from_global(self) -> dg.PartitionMapping:
         """Every country reads the one global partition of the same day."""

@@ -37,7 +37,8 @@ class Settings:
         contracts_paths: folders with additional feed contracts.
         countries_file: registry that replaces the shipped one.
         sources_file: services and databases that are pulled; nothing is pulled without it.
-        first_day: first day that can be a partition, ISO date.
+        first_day: first day that can be a partition.
+        last_day: last such day, for a closed period; None goes on with the calendar.
         settle_seconds: a local file younger than this may still be being written and is left alone.
         queue_url: SQS queue that tells about new objects; empty means the inbox is listed instead.
         sweep_seconds: with a queue, how often the inbox is listed nevertheless, for messages that
@@ -54,7 +55,8 @@ class Settings:
     contracts_paths: tuple[Path, ...] = ()
     countries_file: Path | None = None
     sources_file: Path | None = None
-    first_day: str = "2023-01-01"
+    first_day: date = date(2023, 1, 1)
+    last_day: date | None = None
     settle_seconds: float = 2.0
     queue_url: str = ""
     sweep_seconds: float = 300.0
@@ -133,7 +135,8 @@ class Settings:
             ),
             countries_file=Path(countries).expanduser().resolve() if countries else None,
             sources_file=Path(sources).expanduser().resolve() if sources else None,
-            first_day=_day(env, "RETAIL_FIRST_DAY", "2023-01-01"),
+            first_day=_day(env, "RETAIL_FIRST_DAY") or cls.first_day,
+            last_day=_day(env, "RETAIL_LAST_DAY"),
             settle_seconds=_number(env, "RETAIL_SETTLE_SECONDS", 2.0),
             queue_url=_queue(env, lake_url),
             sweep_seconds=_number(env, "RETAIL_SWEEP_SECONDS", 300.0),
@@ -221,12 +224,12 @@ def exported(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _day(env: Mapping[str, str], name: str, default: str) -> str:
-    text = env.get(name) or default
+def _day(env: Mapping[str, str], name: str) -> date | None:
+    text = env.get(name)
     try:
-        return date.fromisoformat(text).isoformat()
+        return date.fromisoformat(text) if text else None
     except ValueError as exc:
-        raise ConfigurationError(f"{name} is {text!r}; expected a day like {default}.") from exc
+        raise ConfigurationError(f"{name} is {text!r}; expected a day like 2023-01-01.") from exc
 
 
 def export(variables: Mapping[str, str]) -> None:

@@ -44,6 +44,8 @@ from retail_platform.warehouse.publish import CATALOGUE
 from retail_platform_tests.builders import Row, csv_text, row
 
 FIRST_DAY = date(2025, 1, 1)
+LAST_DAY = date(2025, 3, 31)
+"""Late, so that what reads all days before has some to do, and no later: it is built often."""
 COUNTRIES = ("CN", "FR")
 """One country whose sales need an exchange rate and one whose sales do not."""
 
@@ -549,7 +551,8 @@ def small_platform(
             home=home,
             lake_url=(home / "lake").as_uri(),
             countries_file=countries,
-            first_day=FIRST_DAY.isoformat(),
+            first_day=FIRST_DAY,
+            last_day=LAST_DAY,
             settle_seconds=0,
         )
     )

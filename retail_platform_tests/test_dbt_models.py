@@ -6,6 +6,7 @@ gate or the loader is involved. Rules inside one model are unit tests beside the
 
 import calendar
 import random
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -357,6 +358,16 @@ def test_every_model_says_how_it_is_sliced_and_described(manifest: Manifest) -> 
         assert node.description.startswith("One row per"), node.name
         assert all(column.description for column in node.columns.values()), node.name
         assert node.config.contract.enforced, node.name
+
+
+def test_other_days_are_read_as_declared(manifest: Manifest) -> None:
+    """The declaration is also the lineage: what is read without it would not make stale."""
+    for node in manifest.nodes.values():
+        if node.resource_type == "model":
+            read = set(re.findall(r"in_window\(\s*'(\w+)'", node.raw_code))
+            assert read == set(node.config.meta.get("reads", {})), node.name
+            inputs = {manifest.nodes[i].name for i in node.depends_on.nodes if i in manifest.nodes}
+            assert read <= inputs, node.name
 
 
 def test_personal_data_is_nowhere_and_its_tokens_stay_in_staging(manifest: Manifest) -> None:

@@ -1,6 +1,7 @@
 """What automation requests while nothing runs, and while something does."""
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,7 @@ from retail_platform.automation.conditions import when_inputs_arrive
 from retail_platform.partitions import Partitioning, Scope
 from retail_platform_tests.builders import REGISTRY
 
-PARTITIONING = Partitioning.build(REGISTRY, "2025-01-01")
+PARTITIONING = Partitioning.build(REGISTRY, date(2025, 1, 1))
 PARTITIONS = PARTITIONING.of(Scope.COUNTRY)
 FR, DE = "FR|2025-01-02", "DE|2025-01-02"
 RAW, STAGED, OTHER = dg.AssetKey("raw"), dg.AssetKey("staged"), dg.AssetKey("other")

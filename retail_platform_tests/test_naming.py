@@ -22,6 +22,7 @@ CODES = {
     "impossible_date",
     "future_date",
     "before_first_day",
+    "after_last_day",
 }
 NEW_YEAR = date(2025, 1, 1)
 
@@ -93,6 +94,17 @@ def test_a_refusal_says_what_to_do(name: str, code: str, remedy: str) -> None:
 def test_days_at_the_edge_are_accepted(day: date) -> None:
     """One day ahead, because some shops live ahead of UTC."""
     assert read(f"transactions_CN_{day:%Y%m%d}.csv").day == day
+
+
+def test_a_closed_period_takes_its_last_day_and_none_after_it() -> None:
+    def of_closed_period(name: str) -> FileName:
+        return read_file_name(name, CONTRACTS, REGISTRY, FIRST_DAY, TODAY, NEW_YEAR)
+
+    assert of_closed_period("transactions_FR_20250101.csv").day == NEW_YEAR
+    with pytest.raises(FileRejected) as refused:
+        of_closed_period("transactions_FR_20250102.csv")
+    assert refused.value.code == "after_last_day"
+    assert "RETAIL_LAST_DAY" in refused.value.remedy
 
 
 words = st.text(alphabet="abcXYZ_019.-/ %é中'\"\\\n\0", max_size=20)

@@ -23,7 +23,7 @@ from retail_platform_tests.builders import REGISTRY
 
 ORDER = REGISTRY.codes
 START = date(2024, 12, 25)
-PARTITIONING = Partitioning.build(REGISTRY, "2023-01-01")
+PARTITIONING = Partitioning.build(REGISTRY, date(2023, 1, 1))
 
 partitions = st.builds(
     Partition, st.sampled_from(ORDER), st.integers(0, 20).map(lambda n: START + timedelta(days=n))
@@ -243,6 +243,30 @@ class TestDependencies:
         mapping = PARTITIONING.carried_rates()
         found = self.downstream(mapping, "ALL|2025-01-10", Scope.GLOBAL, Scope.GLOBAL)
         assert found == _days("ALL", "2025-01-04", 2 * LOOKBACK_DAYS - 1)
+
+    def test_a_window_makes_stale_what_reads_the_day(self) -> None:
+        """Read are 2 days before and 1 after; so a day is read by 1 before and 2 after."""
+        mapping = PARTITIONING.window(2, 1)
+        found = self.downstream(mapping, "FR|2025-01-03", Scope.COUNTRY, Scope.COUNTRY)
+        assert found == _days("FR", "2025-01-02", 4)
+        found = self.upstream(mapping, "FR|2025-01-03", Scope.COUNTRY, Scope.COUNTRY)
+        assert found == _days("FR", "2025-01-01", 4)
+
+    def test_all_days_before_are_those_from_the_first_on(self) -> None:
+        closed = Partitioning.build(REGISTRY, date(2015, 1, 1), date(2024, 12, 31))
+        mapping, of = closed.window(None), closed.of(Scope.COUNTRY)
+        subset = of.empty_subset().with_partition_keys(["FR|2015-01-01"])
+        found = mapping.get_downstream_partitions_for_partitions(subset, of, of)
+        assert set(found.get_partition_keys()) == _days("FR", "2015-01-01", 3653)
+
+    def test_a_closed_period_ends_with_its_last_day(self) -> None:
+        closed = Partitioning.build(REGISTRY, date(2025, 1, 1), date(2025, 1, 31))
+        for scope in Scope:
+            days = {key.rsplit("|", 1)[-1] for key in closed.of(scope).get_partition_keys()}
+            assert (min(days), max(days)) == ("2025-01-01", "2025-01-31")
+        assert [closed.has(date(2025, m, 1)) for m in (1, 2)] == [True, False]
+        assert not closed.has(date(2024, 12, 31))
+        assert PARTITIONING.has(date(9999, 1, 1))
 
     def test_same_day_means_same_partition(self) -> None:
         mapping = PARTITIONING.same_day()

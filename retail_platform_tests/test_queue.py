@@ -192,9 +192,8 @@ def yard(s3_environment: None) -> Yard:
         ArrivalDesk(
             contracts=CONTRACTS,
             registry=REGISTRY,
-            partitioning=Partitioning.build(REGISTRY, "2023-01-01"),
+            partitioning=Partitioning.build(REGISTRY, FIRST_DAY),
             batch_day_models={},
-            first_day=FIRST_DAY,
             settle=timedelta(0),
             backlog_partitions=60,
         ),

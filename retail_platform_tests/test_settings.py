@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ class TestFromEnvironment:
                 ),
                 "RETAIL_COUNTRIES_FILE": str(tmp_path / "c.yaml"),
                 "RETAIL_FIRST_DAY": "2020-02-29",
+                "RETAIL_LAST_DAY": "2020-03-31",
                 "RETAIL_SETTLE_SECONDS": "0.5",
                 "RETAIL_BACKLOG_PARTITIONS": "7",
             }
@@ -45,7 +47,8 @@ class TestFromEnvironment:
             lake_url="s3://bucket/lake",
             contracts_paths=(tmp_path / "a", tmp_path / "b"),
             countries_file=tmp_path / "c.yaml",
-            first_day="2020-02-29",
+            first_day=date(2020, 2, 29),
+            last_day=date(2020, 3, 31),
             settle_seconds=0.5,
             backlog_partitions=7,
         )
@@ -58,6 +61,7 @@ class TestFromEnvironment:
                 "RETAIL_CONTRACTS_PATH",
                 "RETAIL_COUNTRIES_FILE",
                 "RETAIL_FIRST_DAY",
+                "RETAIL_LAST_DAY",
                 "RETAIL_SETTLE_SECONDS",
                 "RETAIL_BACKLOG_PARTITIONS",
             ),
@@ -79,6 +83,7 @@ class TestFromEnvironment:
             ("RETAIL_LAKE_URL", "s3://", "expected s3://bucket/prefix"),
             ("RETAIL_FIRST_DAY", "yesterday", "expected a day like 2023-01-01"),
             ("RETAIL_FIRST_DAY", "2025-02-29", "expected a day"),
+            ("RETAIL_LAST_DAY", "31.12.2025", "expected a day like"),
             ("RETAIL_SETTLE_SECONDS", "two", "expected a number"),
             ("RETAIL_SETTLE_SECONDS", "-1", "expected zero or more"),
             ("RETAIL_SETTLE_SECONDS", "nan", "expected zero or more"),

@@ -48,13 +48,15 @@
     ) %}
 {% endmacro %}
 
-{#- Predicate: the row belongs to the slices of this run. Literals on purpose: engines prune whole
+{#- Predicate: the row belongs to the slices of this run, or to the days around them that the model
+    reads as well. Literals on purpose: engines prune whole
     row groups by a literal date and cannot by a joined one, which is what keeps a 7-day run as
     fast on ten years of history as on one.
 
     country_column  none where the column does not matter (global tables read by country models)
-    lead_days       widens the window to that many days before the first one -#}
-{% macro in_slices(country_column, day_column, lead_days=0) %}
+    lead_days       widens the window to that many days before the first one, 'all' to all of them
+    trail_days      widens it to that many days after the last one -#}
+{% macro in_slices(country_column, day_column, lead_days=0, trail_days=0) %}
     {%- set slices = run_slices() -%}
     {%- if flags.FULL_REFRESH and is_sliced() -%}
         {% do exceptions.raise_compiler_error(
@@ -63,14 +65,40 @@
         ) %}
     {%- endif -%}
     {%- set first_day = modules.datetime.date.fromisoformat(slices.first_day) -%}
-    {%- if lead_days -%}
+    {%- if lead_days == 'all' -%}
+        {%- set first_day = modules.datetime.date.min -%}
+    {%- elif lead_days -%}
         {%- set first_day = first_day - modules.datetime.timedelta(days=lead_days) -%}
     {%- endif -%}
-    {{ day_column }} between date '{{ first_day.isoformat() }}' and date '{{ slices.last_day }}'
+    {%- set last_day = modules.datetime.date.fromisoformat(slices.last_day) -%}
+    {%- if trail_days and slices.last_day != '9999-12-31' -%}
+        {%- set last_day = last_day + modules.datetime.timedelta(days=trail_days) -%}
+    {%- endif -%}
+    {{ day_column }} between date '{{ first_day.isoformat() }}' and date '{{ last_day.isoformat() }}'
     {%- if country_column and slices.countries %}
     and {{ country_column }} in ('{{ slices.countries | join("', '") }}')
     {%- endif -%}
 {% endmacro %}
+
+{#- Predicate: the row of an input is on one of the days that the model declares to read of it:
+
+        meta={'reads': {'fct_sales': {'days_before': 364}}}
+
+    A model's own day alone needs no declaration. The orchestrator takes lineage from the same
+    place, so whatever is read here makes the model stale when it changes. Unit tests run without
+    the model's meta; their slices are all days. -#}
+{% macro in_window(input, country_column, day_column) %}
+    {%- set window = config.get('meta', {}).get('reads', {}).get(input, {}) -%}
+    {%- if not window and execute and is_sliced() -%}
+        {% do exceptions.raise_compiler_error(
+            "in_window('" ~ input ~ "'): expected the days to be declared in the model, as in"
+            ~ " meta={'reads': {'" ~ input ~ "': {'days_before': 364}}}; for its own day use in_slices"
+        ) %}
+    {%- endif -%}
+    {{ in_slices(
+        country_column, day_column, window.get('days_before', 0), window.get('days_after', 0)
+    ) }}
+{%- endmacro %}
 
 {#- The column that a model is sliced by, beside country. -#}
 {% macro slice_day_column() %}

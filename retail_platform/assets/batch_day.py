@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,6 @@ def build_batch_day_assets(
     partitioning: Partitioning,
     models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
     manifest: Mapping[str, Any],
-    first_day: date,
     breakers: Breakers,
 ) -> dg.AssetsDefinition:
     """One definition for all batch-day assets of a scope.
@@ -77,7 +76,6 @@ def build_batch_day_assets(
     Args:
         contracts: feeds of the installation; assets are made of those of this scope.
         models: specs of the batch-day dbt models of this scope and of their tests.
-        first_day: first day partition.
     """
     model_specs, model_checks = models
     of_scope = {name: c for name, c in contracts.items() if c.scope is scope}
@@ -124,7 +122,7 @@ def build_batch_day_assets(
             keys,
             database,
             steps_of_feed,
-            first_day,
+            partitioning,
         )
         run.take_in_files()
         with database.connect():
@@ -225,7 +223,7 @@ class _BatchDayRun:
         keys: KeysResource,
         warehouse: DuckDBWarehouse,
         steps_of_feed: Mapping[str, Collection[tuple[dg.AssetKey, dg.AssetKey]]],
-        first_day: date,
+        partitioning: Partitioning,
     ) -> None:
         self._context = context
         self._slices = slices
@@ -236,7 +234,7 @@ class _BatchDayRun:
         self._keys = keys
         self.warehouse = warehouse
         self._steps_of_feed = steps_of_feed
-        self._first_day = first_day
+        self._partitioning = partitioning
         self._selected = context.selected_asset_keys
         self._feeds: dict[str, _FeedState] = {}
         self._rejections: list[Rejection] = []
@@ -255,7 +253,8 @@ class _BatchDayRun:
             self._contracts,
             self._registry,
             known_rejections=known,
-            first_day=self._first_day,
+            first_day=self._partitioning.first_day,
+            last_day=self._partitioning.last_day,
             now=datetime.now(UTC),
         )
         self._rejections = [r for r in plan.rejections if r.feed in feeds]
@@ -470,7 +469,7 @@ class _BatchDayRun:
         """Tell the intermediate layer which days beyond the lookback have changed rows."""
         late = self.warehouse.late_days(feed, batch_partitions)
         for partition in sorted({business for _, business in late}):
-            if partition.day >= self._first_day:
+            if self._partitioning.has(partition.day):
                 self._context.instance.report_runless_asset_event(
                     dg.AssetMaterialization(LATE_DAYS[scope], partition=str(partition))
                 )

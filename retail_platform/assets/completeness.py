@@ -4,7 +4,7 @@ What does not arrive starts no run, so a schedule asks; so does every run that t
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -14,6 +14,7 @@ from retail_platform.countries import CountryRegistry
 from retail_platform.lake.completeness import Gap, find_gaps
 from retail_platform.lake.inbox import plan_arrivals
 from retail_platform.lake.store import INBOX
+from retail_platform.partitions import Partitioning
 from retail_platform.resources import LakeResource
 
 COMPLETENESS_CHECK = "delivered_in_time"
@@ -21,7 +22,7 @@ _MOST_SHOWN = 50
 
 
 def build_completeness_checks(
-    contracts: Mapping[str, FeedContract], registry: CountryRegistry, first_day: date
+    contracts: Mapping[str, FeedContract], registry: CountryRegistry, partitioning: Partitioning
 ) -> dg.AssetChecksDefinition | None:
     """One check per feed whose contract says when, or of which halves, it delivers.
 
@@ -49,7 +50,14 @@ def build_completeness_checks(
         store, now = lake.open(), datetime.now(UTC)
         paired = any(contract.has_sidecars for contract in asked.values())
         objects = store.list(INBOX) if paired else []
-        plan = plan_arrivals(objects, contracts, registry, first_day=first_day, now=now)
+        plan = plan_arrivals(
+            objects,
+            contracts,
+            registry,
+            first_day=partitioning.first_day,
+            last_day=partitioning.last_day,
+            now=now,
+        )
         gaps = find_gaps(store, asked, registry, now, waiting=plan.waiting)
         for name in asked:
             # Evaluations, not results: for a result Dagster looks up every partition of the run.

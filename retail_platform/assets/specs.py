@@ -209,7 +209,11 @@ class ModelTranslator(DagsterDbtTranslator):
         dbt_resource_props: Mapping[str, Any],
         dbt_parent_resource_props: Mapping[str, Any],
     ) -> dg.PartitionMapping | None:
-        """Batch day to batch day, the lookback into business days, and global to country."""
+        """Batch day to batch day, the lookback into business days, and global to country.
+
+        A model that reads other days of an input than its own declares them, and reads them
+        through the macro `in_window`, which knows the same declaration.
+        """
         parent = dbt_parent_resource_props
         if parent["resource_type"] == "source":
             if parent["name"] == LEDGER_KEY.path[-1]:
@@ -222,6 +226,12 @@ class ModelTranslator(DagsterDbtTranslator):
             if scope is Scope.GLOBAL:
                 return self._partitioning.carried_rates()
             return self._partitioning.lookback()
+        window = dbt_resource_props["meta"].get("reads", {}).get(parent["name"])
+        if window:
+            before = window.get("days_before", 0)
+            return self._partitioning.window(
+                None if before == "all" else before, window.get("days_after", 0)
+            )
         return self._partitioning.same_day()
 
     def get_asset_spec(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -58,7 +58,6 @@ class ArrivalDesk:
     registry: CountryRegistry
     partitioning: Partitioning
     batch_day_models: Mapping[str, Collection[dg.AssetKey]]
-    first_day: date
     settle: timedelta
     backlog_partitions: int
 
@@ -77,7 +76,8 @@ class ArrivalDesk:
             self.contracts,
             self.registry,
             known_rejections=known,
-            first_day=self.first_day,
+            first_day=self.partitioning.first_day,
+            last_day=self.partitioning.last_day,
             now=datetime.now(UTC),
             settle=self.settle if lake.local_root else timedelta(0),
         )

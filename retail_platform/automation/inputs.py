@@ -302,12 +302,12 @@ class _Children:
         countries: object = (partition.country,)
         if self._countries is not None:
             countries = self._countries.get(partition.country, ())
-        first, last = self._bounds
-        for offset in range(-self._end, -self._start + 1):
-            day = partition.day + timedelta(days=offset)
-            if first <= day <= last:
-                for country in [countries] if isinstance(countries, str) else countries:  # type: ignore[attr-defined]
-                    yield Partition(country, day)
+        first = max(self._bounds[0], partition.day - timedelta(days=self._end))
+        last = min(self._bounds[1], partition.day - timedelta(days=self._start))
+        for offset in range((last - first).days + 1):
+            day = first + timedelta(days=offset)
+            for country in [countries] if isinstance(countries, str) else countries:  # type: ignore[attr-defined]
+                yield Partition(country, day)
 
 
 def _children_by_input(

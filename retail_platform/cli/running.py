@@ -171,11 +171,11 @@ def _requests(
     countries: str,
     assets: str,
 ) -> Sequence[dg.RunRequest]:
-    today = datetime.now(UTC).date()  # the newest partition
-    earliest = date.fromisoformat(platform.settings.first_day)
-    if not earliest <= first <= last <= today:
+    earliest = platform.settings.first_day
+    latest = min(datetime.now(UTC).date(), platform.settings.last_day or date.max)
+    if not earliest <= first <= last <= latest:
         raise ConfigurationError(
-            f"--from {first} --to {last}: expected {earliest} <= from <= to <= {today}."
+            f"--from {first} --to {last}: expected {earliest} <= from <= to <= {latest}."
         )
     codes = country_codes(platform.settings, countries)
     wanted = {Partition(c, day.day) for c in codes for day in Slices(("-",), first, last)}

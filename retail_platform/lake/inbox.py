@@ -162,6 +162,7 @@ def plan_arrivals(
     *,
     known_rejections: Iterable[Rejection] = (),
     first_day: date,
+    last_day: date | None = None,
     now: datetime,
     settle: timedelta = timedelta(0),
 ) -> ArrivalPlan:
@@ -170,6 +171,7 @@ def plan_arrivals(
     Args:
         objects: listing of the inbox.
         known_rejections: records of earlier refusals; same file version and contract stay refused.
+        first_day, last_day: days that files may be dated; without the latter up to `now`.
         now: current time, UTC.
         settle: objects modified more recently than this are left for the next look.
     """
@@ -183,7 +185,7 @@ def plan_arrivals(
     settling = 0
 
     def read(name: str) -> FileName:
-        return read_file_name(name, contracts, registry, first_day, now.date())
+        return read_file_name(name, contracts, registry, first_day, now.date(), last_day)
 
     for obj in objects:
         name = inbox_name(obj)

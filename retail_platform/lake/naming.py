@@ -65,6 +65,7 @@ def read_file_name(
     registry: CountryRegistry,
     first_day: date,
     today: date,
+    last_day: date | None = None,
 ) -> FileName:
     """Read feed, country and batch day from a file name.
 
@@ -72,10 +73,12 @@ def read_file_name(
         name: name below the inbox; folders are allowed and carry no meaning.
         first_day, today: batch days outside are refused; one day ahead is allowed because some
             countries live ahead of UTC.
+        last_day: of an installation that takes no more days.
 
     Raises:
         FileRejected: codes unknown_name, ambiguous_name, unknown_feed, unknown_country,
-            missing_country, unexpected_country, impossible_date, future_date, before_first_day.
+            missing_country, unexpected_country, impossible_date, future_date, before_first_day,
+            after_last_day.
     """
     base = name.rsplit("/", 1)[-1]
     if len(base.encode()) > _LONGEST_NAME:
@@ -90,7 +93,7 @@ def read_file_name(
         country = _country(name, contract, groups.get("country"), registry)
         parts = (groups.get(part) or "" for part in ("year", "month", "day"))
         digits = re.sub("[-/]", "", "".join(parts))
-        return FileName(contract.name, country, _day(name, digits, first_day, today))
+        return FileName(contract.name, country, _day(name, digits, first_day, today, last_day))
     match = _NAME.fullmatch(base)
     if not match:
         raise FileRejected(
@@ -109,7 +112,7 @@ def read_file_name(
             f"Rename the file or add a contract for the feed.{hint}",
         )
     country = _country(base, contracts[feed], token, registry)
-    return FileName(feed, country, _day(base, match["day"], first_day, today))
+    return FileName(feed, country, _day(base, match["day"], first_day, today, last_day))
 
 
 def _described(
@@ -165,7 +168,7 @@ def _country(
     return code
 
 
-def _day(base: str, digits: str, first_day: date, today: date) -> date:
+def _day(base: str, digits: str, first_day: date, today: date, last_day: date | None) -> date:
     try:
         if not re.fullmatch("[0-9]{8}", digits):
             raise ValueError("eight digits expected")
@@ -187,5 +190,11 @@ def _day(base: str, digits: str, first_day: date, today: date) -> date:
             "before_first_day",
             f"{base!r} is dated {day}, before the first partition {first_day}.",
             "Set RETAIL_FIRST_DAY to an earlier day to load older history.",
+        )
+    if last_day and day > last_day:
+        raise FileRejected(
+            "after_last_day",
+            f"{base!r} is dated {day}, after the last partition {last_day}.",
+            "Set RETAIL_LAST_DAY to a later day, or leave it out, to load newer files.",
         )
     return day
