@@ -242,12 +242,11 @@ class Partitioning:
         Args:
             last_day: without it a partition comes every day.
         """
-        if last_day is None:
-            day = dg.DailyPartitionsDefinition(start_date=str(first_day), end_offset=1)
-        else:
-            day = dg.DailyPartitionsDefinition(
-                start_date=str(first_day), end_date=str(last_day + _DAY)
-            )
+        day = dg.DailyPartitionsDefinition(
+            start_date=str(first_day),
+            end_date=str(last_day + _DAY) if last_day else None,
+            end_offset=1,
+        )
 
         def with_countries(codes: Collection[str]) -> dg.MultiPartitionsDefinition:
             return CountryDayPartitions(

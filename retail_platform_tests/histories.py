@@ -12,7 +12,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from retail_platform.warehouse.publish import CATALOGUE
 from retail_platform_tests.builders import Row, csv_text, row
 
 FIRST_DAY = date(2025, 1, 1)
-LAST_DAY = date(2025, 3, 31)
+LAST_DAY = date(2025, 2, 15)
 """Late, so that what reads all days before has some to do, and no later: it is built often."""
 COUNTRIES = ("CN", "FR")
 """One country whose sales need an exchange rate and one whose sales do not."""
@@ -463,7 +463,9 @@ class Installation:
 
         It does not know what the other one has seen.
         """
-        platform = small_platform(home, dbt_work_dir)
+        platform = small_platform(
+            home, dbt_work_dir, lambda settings: replace(settings, last_day=LAST_DAY)
+        )
         with open_instance(platform.settings) as instance:
             yield cls(platform, instance)
 
@@ -552,7 +554,6 @@ def small_platform(
             lake_url=(home / "lake").as_uri(),
             countries_file=countries,
             first_day=FIRST_DAY,
-            last_day=LAST_DAY,
             settle_seconds=0,
         )
     )
