@@ -30,6 +30,7 @@ from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import WAREHOUSE
 from retail_platform.resources import DbtResource, resources_for
 from retail_platform.settings import Settings
+from retail_platform.warm_runs import fork_runs_of_this_process
 
 
 @dataclass(frozen=True)
@@ -194,4 +195,5 @@ def _feeds_of(key: dg.AssetKey, specs: list[dg.AssetSpec]) -> set[str]:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads; nothing is read before it asks."""
+    fork_runs_of_this_process()
     return build_platform(Settings.from_env()).definitions

@@ -3,6 +3,7 @@
 One start serves all tests of this module; they build on each other in the order they stand.
 """
 
+import contextlib
 import json
 import re
 import shutil
@@ -121,6 +122,16 @@ def test_sensors_and_automation_alone_bring_the_demo_into_the_marts(running: Run
     refused = {r["code"] for r in json.loads(status.stdout)["refused_files"]}
     assert refused == {"truncated_gzip", "unknown_feed"}
     assert status.returncode == 1, "refused files are no all-clear"
+
+
+def test_runs_start_from_a_process_that_has_imported_everything(running: Running) -> None:
+    home = f"RETAIL_HOME={running.settings.home}"
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if home in (process / "environ").read_text().split("\0"):
+                found.append((process / "cmdline").read_text())
+    assert any("forkserver" in c and "retail_platform.definitions" in c for c in found)
 
 
 def test_the_asset_graph_shows_the_one_way_road(page: Page, running: Running) -> None:
