@@ -21,3 +21,33 @@ select
 from {{ relation }} as source_rows,
     lateral flatten(input => parse_json(source_rows.{{ json_column }})) as entries
 {% endmacro %}
+
+{#- One row per element of a JSON array of objects: the columns asked for, position (from 1) and the
+    fields asked for, as text.
+
+    fields  name in the result -> path of keys in the object, e.g. 'line_item.price' -#}
+{% macro json_objects(relation, columns, json_column, fields) %}
+    {{ return(adapter.dispatch('json_objects')(relation, columns, json_column, fields)) }}
+{% endmacro %}
+
+{% macro duckdb__json_objects(relation, columns, json_column, fields) %}
+select
+    {{ prefixed('source_rows', columns) }},
+    cast(entries.key as integer) + 1 as position
+    {%- for name, path in fields.items() %},
+    json_extract_string(entries.value, '$.{{ path }}') as {{ name }}
+    {%- endfor %}
+from {{ relation }} as source_rows,
+    json_each(source_rows.{{ json_column }}) as entries
+{% endmacro %}
+
+{% macro snowflake__json_objects(relation, columns, json_column, fields) %}
+select
+    {{ prefixed('source_rows', columns) }},
+    cast(entries.index as integer) + 1 as position
+    {%- for name, path in fields.items() %},
+    cast(get_path(entries.value, '{{ path }}') as varchar) as {{ name }}
+    {%- endfor %}
+from {{ relation }} as source_rows,
+    lateral flatten(input => parse_json(source_rows.{{ json_column }})) as entries
+{% endmacro %}

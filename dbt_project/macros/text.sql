@@ -7,3 +7,8 @@
 {% macro clean_code(column) -%}
     nullif(upper(trim({{ column }})), '')
 {%- endmacro %}
+
+{#- Receipt of the sale that a return takes back: a return carries the counter of its sale. -#}
+{% macro sale_of_return(invoice_id) -%}
+    'INV' || substr({{ invoice_id }}, 4)
+{%- endmacro %}

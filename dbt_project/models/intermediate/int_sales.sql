@@ -12,6 +12,20 @@ store_lines as (
 
 ),
 
+till_events as (
+
+    select * from {{ ref('int_pos_events') }}
+    where {{ in_slices('country', 'business_date') }}
+
+),
+
+online_lines as (
+
+    select * from {{ ref('int_online_sales') }}
+    where {{ in_slices('country', 'business_date') }}
+
+),
+
 partner_receipts as (
 
     select * from {{ ref('stg_partner_sales') }}
@@ -19,7 +33,7 @@ partner_receipts as (
 
 ),
 
-order_lines as (
+delivered_lines as (
 
     select
         ---------- slice
@@ -111,10 +125,138 @@ order_lines as (
 newest as (
 
     {{ newest_versions(
-        'order_lines',
+        'delivered_lines',
         key=['country', 'business_date', 'channel', 'invoice_id', 'line'],
         newest_first=['batch_date', 'delivered_at', 'source_file', 'row_number'],
     ) }}
+
+),
+
+receipts_of_the_night as (
+
+    select distinct country, business_date, invoice_id
+    from newest
+    where channel = 'store'
+
+),
+
+till_lines as (
+
+    select * from till_events
+    -- A receipt that the shop's nightly file brings is what the file says, all of its lines: the
+    -- file is what was booked, the till's events are what was known before.
+    where not exists (
+        select 1
+        from receipts_of_the_night
+        where receipts_of_the_night.country = till_events.country
+            and receipts_of_the_night.business_date = till_events.business_date
+            and receipts_of_the_night.invoice_id = till_events.invoice_id
+    )
+
+),
+
+newest_till_lines as (
+
+    {{ newest_versions(
+        'till_lines',
+        key=['country', 'business_date', 'invoice_id', 'line'],
+        newest_first=['produced_at', 'source', 'event_id'],
+    ) }}
+
+),
+
+order_lines as (
+
+    select
+        country,
+        business_date,
+        channel,
+        'file' as line_source,
+        invoice_id,
+        line,
+        sale_invoice_id,
+        transaction_type,
+        is_return,
+        customer_id,
+        product_id,
+        store_key,
+        employee_id,
+        size,
+        color,
+        sku,
+        payment_method,
+        currency_code,
+        quantity,
+        unit_price_local,
+        discount_rate,
+        net_amount_local,
+        sold_at,
+        batch_date,
+        file_id,
+        row_number
+    from newest
+
+    union all
+
+    select
+        country,
+        business_date,
+        'store' as channel,
+        'till_event' as line_source,
+        invoice_id,
+        line,
+        case when is_return then {{ sale_of_return('invoice_id') }} end as sale_invoice_id,
+        case when is_return then 'Return' else 'Sale' end as transaction_type,
+        is_return,
+        customer_id,
+        product_id,
+        cast(store_id as varchar) as store_key,
+        employee_id,
+        size,
+        color,
+        sku,
+        payment_method,
+        currency_code,
+        quantity,
+        unit_price_local,
+        discount_rate,
+        line_total_local as net_amount_local,
+        sold_at,
+        batch_date,
+        file_id,
+        row_number
+    from newest_till_lines
+
+    union all
+
+    select
+        country,
+        business_date,
+        'online' as channel,
+        'shop_api' as line_source,
+        invoice_id,
+        line,
+        sale_invoice_id,
+        transaction_type,
+        is_return,
+        customer_id,
+        product_id,
+        cast(null as varchar) as store_key,
+        cast(null as bigint) as employee_id,
+        size,
+        cast(null as varchar) as color,
+        sku,
+        cast(null as varchar) as payment_method,
+        currency_code,
+        quantity,
+        unit_price_local,
+        discount_rate,
+        net_amount_local,
+        sold_at,
+        batch_date,
+        file_id,
+        row_number
+    from online_lines
 
 )
 
@@ -122,6 +264,7 @@ select
     country,
     business_date,
     channel,
+    line_source,
     invoice_id,
     line,
     sale_invoice_id,
@@ -144,5 +287,5 @@ select
     batch_date,
     file_id,
     row_number
-from newest
+from order_lines
 {{ in_slice_order() }}

@@ -48,6 +48,7 @@ select
 
     ---------- ids
     channel,
+    line_source,
     invoice_id,
     line,
     sale_invoice_id,

@@ -6,6 +6,7 @@ sales_lines as (
 
     select * from {{ ref('fct_sales') }}
     where {{ in_slices('country', 'business_date') }}
+        and store_key is not null  -- the web shop is none of the shops
 
 ),
 

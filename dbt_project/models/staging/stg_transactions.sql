@@ -22,10 +22,9 @@ typed as (
         cast(line as integer) as line,
         {{ dbt.safe_cast(dbt.split_part('trim(invoice_id)', "'-'", 4), 'bigint') }}
             as invoice_counter,
-        -- a return carries the counter of the sale that it takes back
         case
             when {{ clean_text('transaction_type') }} = 'Return'
-                then 'INV' || substr({{ clean_text('invoice_id') }}, 4)
+                then {{ sale_of_return(clean_text('invoice_id')) }}
         end as sale_invoice_id,
         cast(customer_id as bigint) as customer_id,
         cast(product_id as bigint) as product_id,
