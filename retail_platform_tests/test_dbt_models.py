@@ -5,10 +5,11 @@ gate or the loader is involved. Rules inside one model are unit tests beside the
 """
 
 import calendar
+import json
 import random
 import re
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -234,6 +235,59 @@ def checkout(country: str, number: int, begun: str, rng: random.Random) -> Row:
         "buyer_accepts_marketing": rng.choice((True, False, None)),
         "email_token": rng.choice(("E", None)),
         "phone_token": rng.choice(("P", None, None)),
+    }
+
+
+def till_event(number: int, line: Row, rng: random.Random) -> Row:
+    """What a till says about a store line, when it was sold or again later."""
+    of_line = {k: v for k, v in line.items() if k != "transaction_type"}
+    return {
+        **of_line,
+        "event_id": f"e{number}",
+        "source": f"till-{number % 2}",
+        "event_type": f"receipt_line.{'returned' if line['line_total'] < 0 else 'sold'}",
+        "produced_at": f"2025-01-01 00:{rng.randint(0, 59):02}:00",
+    }
+
+
+def order(country: str, number: int, placed: str, rng: random.Random) -> Row:
+    """Any version of an order placed at that local time, with none to three lines."""
+    lines = [
+        {
+            "product_id": n,
+            "variant_title": rng.choice(("M", None)),
+            "quantity": rng.randint(1, 2),
+            "price": str(Decimal(rng.randint(0, 999)) / 100),
+        }
+        for n in range(1, rng.randint(1, 4))
+    ]
+    return {
+        "order_id": number,
+        "created_at_local": datetime.fromisoformat(placed),
+        "updated_at": f"2025-01-01 00:{rng.randint(0, 59):02}:00",
+        "financial_status": rng.choice(("authorized", "paid", None, "voided")),
+        "test": rng.random() < 0.1,
+        "currency": {"FR": "EUR", "US": "USD"}[country],
+        "customer_id": rng.choice((1, None)),
+        "subtotal_price": Decimal(rng.randint(0, 2_999)) / 100,
+        "line_items": json.dumps(lines) if lines else None,
+    }
+
+
+def refund(country: str, number: int, made: str, rng: random.Random) -> Row:
+    """Any version of a refund made at that local time."""
+    lines = [
+        {"quantity": rng.randint(1, 2), "line_item": {"product_id": n, "price": f"{n}.50"}}
+        for n in range(1, rng.randint(1, 4))
+    ]
+    return {
+        "refund_id": number,
+        "order_id": number + 100,
+        "created_at_local": datetime.fromisoformat(made),
+        "transaction_status": rng.choice(("success", "success", None, "failure")),
+        "amount": rng.choice((None, Decimal(0), Decimal(rng.randint(1, 2_999)) / 100)),
+        "currency": {"FR": "EUR", "US": "USD"}[country],
+        "refund_line_items": json.dumps(lines),
     }
 
 
@@ -480,6 +534,108 @@ def test_a_correction_that_removes_rows_removes_them_everywhere(traded: Warehous
     assert traded.table("marts.dim_employee") == []
 
 
+# ----------------------------------------------------------------------------------- all channels
+
+
+def test_a_sale_counts_once_whoever_tells_of_it(warehouse: Warehouse) -> None:
+    """Written from the definitions, in exact arithmetic, for versions that arrive in any order."""
+    rng = random.Random(SEED)
+    cent = Decimal("0.01")
+    files: dict[tuple[str, date, str, int], Row] = {}
+    events: dict[tuple[str, date, str, str], Row] = {}
+    orders: dict[tuple[str, int], Row] = {}
+    refunds: dict[tuple[str, int], Row] = {}
+    warehouse.deliver("fx_rates", "ALL", FIRST, [rate(FIRST, "USD", "1.25")])
+    for batch in (FIRST + timedelta(days=n) for n in range(6)):
+        for country in ("FR", "US"):
+            lines = [
+                sale(f"{kind}-{country}-001-{n:08}", line, str(rng.randint(1, 9)), f"{day} 12:00")
+                for kind in ("INV", "RET") for n in rng.sample(range(1, 91), 24)
+                for line in range(1, rng.randint(1, 3) + 1)
+                for day in (FIRST + timedelta(days=n % 6),) if day <= batch
+            ]  # fmt: skip
+            shuffled = rng.sample(lines, len(lines))
+            booked, rung_up = shuffled[::5], shuffled[::2]
+            told = [till_event(rng.randint(1, 150), line, rng) for line in rung_up]
+            told = list({(e["source"], e["event_id"]): e for e in told}.values())
+            placed = [order(country, n, f"{FIRST + timedelta(days=n % 6)} 23:30", rng)
+                      for n in rng.sample(range(1, 61), 20)]  # fmt: skip
+            repaid = [refund(country, n, f"{FIRST + timedelta(days=n % 6)} 00:30", rng)
+                      for n in rng.sample(range(1, 41), 10)]  # fmt: skip
+            for feed, rows in {
+                "transactions": booked, "pos_events": told, "online_orders": placed,
+                "online_refunds": repaid,
+            }.items():  # fmt: skip
+                warehouse.deliver(feed, country, batch, rows)
+            for line in booked:
+                files[country, line["sold_at"].date(), line["invoice_id"], line["line"]] = line
+            for event in told:
+                key = (country, event["sold_at"].date(), event["source"], event["event_id"])
+                if key not in events or event["produced_at"] >= events[key]["produced_at"]:
+                    events[key] = event
+            for document in placed:
+                number = (country, document["order_id"])
+                known = orders.get(number)
+                if known is None or document["updated_at"] >= known["updated_at"]:
+                    orders[number] = document
+            refunds |= {(country, document["refund_id"]): document for document in repaid}
+
+    warehouse.run("+fct_sales")
+
+    expected = {key: ("store", "file", line["line_total"]) for key, line in files.items()}
+    booked_receipts = {key[:3] for key in files}
+    last_told: dict[tuple[str, date, str, int], tuple[str, str, str]] = {}
+    for (country, day, source, event_id), event in events.items():
+        line_key = (country, day, event["invoice_id"], event["line"])
+        if line_key[:3] in booked_receipts:
+            continue
+        order_of_telling = (event["produced_at"], source, event_id)
+        if line_key not in last_told or order_of_telling > last_told[line_key]:
+            last_told[line_key] = order_of_telling
+            expected[line_key] = ("store", "till_event", event["line_total"])
+
+    def spread(
+        country: str, moment: datetime, name: str, amount: Decimal, values: list[Decimal]
+    ) -> None:
+        so_far = before = Decimal()
+        for line, value in enumerate(values, start=1):
+            so_far += value
+            share = amount * so_far / sum(values) if sum(values) else Decimal()
+            share = amount if line == len(values) else share.quantize(cent, ROUND_HALF_UP)
+            expected[country, moment.date(), name, line] = ("online", "shop_api", share - before)
+            before = share
+
+    for (country, number), document in orders.items():
+        if not document["test"] and document["financial_status"] != "voided":
+            values = [
+                line["quantity"] * Decimal(line["price"])
+                for line in json.loads(document["line_items"] or "[]")
+            ] or [Decimal()]
+            amount = document["subtotal_price"]
+            spread(country, document["created_at_local"], f"order/{number}", amount, values)
+    for (country, number), document in refunds.items():
+        if document["amount"] and document["transaction_status"] != "failure":
+            values = [
+                line["quantity"] * Decimal(line["line_item"]["price"])
+                for line in json.loads(document["refund_line_items"])
+            ] or [Decimal()]
+            amount = -document["amount"]
+            spread(country, document["created_at_local"], f"refund/{number}", amount, values)
+
+    found = warehouse.execute(
+        "select country, business_date, invoice_id, line, channel, line_source, net_amount_local,"
+        " net_amount_eur from marts.fct_sales order by all"
+    )
+    assert found == sorted(
+        (*key, channel, source, amount,
+         (amount * (Decimal("0.8") if key[0] == "US" else 1)).quantize(cent, ROUND_HALF_UP))
+        for key, (channel, source, amount) in expected.items()
+    )  # fmt: skip
+    counts = Counter(source for *_, source, _, _ in found)
+    assert set(counts) == {"file", "till_event", "shop_api"}
+    assert min(counts.values()) > 50, "each source has its part"
+
+
 # ------------------------------------------------------------------------------- abandoned carts
 
 
@@ -674,7 +830,8 @@ def rows_of(warehouse: Warehouse, select: str) -> list[Row]:
 MODELS = (
     *(f"staging.stg_{feed}" for feed in raw_columns() if feed != "file_ledger"),
     "intermediate.int_fx_rates", "intermediate.int_online_checkouts",
-    "intermediate.int_online_orders", "intermediate.int_pos_events", "intermediate.int_sales",
+    "intermediate.int_online_orders", "intermediate.int_online_refunds",
+    "intermediate.int_online_sales", "intermediate.int_pos_events", "intermediate.int_sales",
     "intermediate.int_stock_history",
     "marts.dim_customer", "marts.dim_date", "marts.dim_employee", "marts.dim_product",
     "marts.dim_promotion", "marts.dim_store", "marts.fct_checkouts", "marts.fct_sales",
@@ -712,14 +869,13 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
     label = rng.choice(("a", "b"))
     if feed == "online_checkouts":
         return [checkout(country, n, moment(), rng) for n in some(5)]
-    if feed in ("pos_events", "online_orders"):
-        key = {"pos_events": "event_id", "online_orders": "order_id"}[feed]
-        when = "sold_at" if feed == "pos_events" else "created_at_local"
-        told = "produced_at" if feed == "pos_events" else "updated_at"
-        return [
-            {key: n, when: moment(), told: f"2025-01-01 00:0{rng.randint(0, 9)}:00",
-             "source" if feed == "pos_events" else "currency": label} for n in some(5)
-        ]  # fmt: skip
+    if feed == "online_orders":
+        return [order(country, n, moment(), rng) for n in some(5)]
+    if feed == "online_refunds":
+        return [refund(country, n, moment(), rng) for n in some(3)]
+    if feed == "pos_events":
+        lines = random_rows("transactions", country, day, rng)
+        return [till_event(n, line, rng) for n, line in enumerate(lines)]
     if feed == "stock_cdc":
         return [
             {"op": rng.choice((None, "I", "U", "U", "D")), "stock_id": n, "lsn": rng.randint(1, 9),
@@ -735,8 +891,6 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
             {"starts_on": FIRST, "ends_on": FIRST, "category": rng.choice((None, "c")),
              "discount": Decimal("0.1"), "description": label} for _ in some(2)
         ],
-        "online_refunds": [{"refund_id": n, "note_enc": label, "created_at_local": moment()}
-                           for n in some(3)],
         "crm_contacts": [{"contact_id": f"c{n}", "lead_source": label,
                           "last_modified_at": moment()} for n in some(3)],
         "inventory_movements": [{"movement_id": f"m{n}", "reference": label, "moved_at": moment()}
@@ -751,7 +905,10 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
 
 def touched_days(warehouse: Warehouse, countries: set[str], first: date, last: date) -> set[date]:
     """Business days that the staged rows of these batches have a part in."""
-    dated = ("transactions", "partner_sales", "pos_events", "online_orders", "online_checkouts")
+    dated = (
+        *("transactions", "partner_sales", "pos_events"),
+        *("online_orders", "online_refunds", "online_checkouts"),
+    )
     rows = warehouse.execute(
         " ".join(
             f"select business_date from staging.stg_{feed} "

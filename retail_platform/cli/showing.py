@@ -136,12 +136,15 @@ def _wrong_pull(settings: Settings, pull: PullOutcome, first: date, last: date) 
 
 
 def _wrong_totals(published: duckdb.DuckDBPyConnection, made: GeneratedManifest) -> list[str]:
-    """Days whose store sales in local currency differ from the generator's books."""
+    """Days whose sales by the shops' nightly files differ from the generator's books.
+
+    What tills alone know, because the file was broken or the row refused, is in no books.
+    """
     found = pl.from_arrow(
         published.sql(
             "select country, business_date, currency_code as currency, "
-            "cast(sum(net_sales_local) as decimal(18, 2)) as found from marts.rpt_daily_sales "
-            "where channel = 'store' group by all"
+            "cast(sum(net_amount_local) as decimal(18, 2)) as found from marts.fct_sales "
+            "where channel = 'store' and line_source = 'file' group by all"
         ).to_arrow_table()
     )
     if not isinstance(found, pl.DataFrame):

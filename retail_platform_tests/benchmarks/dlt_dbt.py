@@ -101,13 +101,18 @@ def shim(home: Path) -> None:
     import duckdb
 
     from retail_platform.contract import load_contracts
-    from retail_platform.warehouse.raw_tables import LEDGER, LEDGER_COLUMNS
+    from retail_platform.warehouse.raw_tables import LEDGER, LEDGER_COLUMNS, raw_columns
 
     contracts = load_contracts()
     with duckdb.connect(str(home / "warehouse.duckdb")) as connection:
         connection.execute("create schema raw")
-        ledger = ", ".join(f"{name} {kind}" for name, kind in LEDGER_COLUMNS.items())
-        connection.execute(f"create table raw.{LEDGER} ({ledger})")
+        # The feeds that are not delivered are empty here as they are for the platform.
+        empty = {LEDGER: LEDGER_COLUMNS} | {
+            name: raw_columns(c) for name, c in contracts.items() if name not in COLUMNS
+        }
+        for table, kinds in empty.items():
+            spelled = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+            connection.execute(f"create table raw.{table} ({spelled})")
         for feed, columns in COLUMNS.items():
             token = f"regexp_extract(file_name, '^{feed}_([A-Z]{{2,3}})_', 1)"
             of_row = COUNTRY_OF_STORE if feed == "stores" else "country"
@@ -139,10 +144,9 @@ def _cast(feed: str, column: str, kind: str) -> str:
 
 
 def transform(home: Path) -> None:
-    """`dbt run`: a full build of all models made of the nightly feeds, as the platform does it."""
+    """`dbt run`: all models made of the nightly feeds, and what these read beside them."""
     from dbt.cli.main import dbtRunner
 
-    from retail_platform.contract import load_contracts
     from retail_platform.settings import PROJECT_DIR
 
     project = home / "dbt_project"
@@ -152,14 +156,10 @@ def transform(home: Path) -> None:
         ignore=shutil.ignore_patterns("target", "logs", "dbt_packages"),
     )
     os.environ["RETAIL_DUCKDB_PATH"] = str(home / "warehouse.duckdb")
-    made_of_feeds = [f"source:raw.{feed}+" for feed in COLUMNS]
-    # What is made of anything else as well lacks an input here.
-    others = {LEDGER, *load_contracts()} - {*COLUMNS}
-    made_of_others = [f"source:raw.{name}+" for name in sorted(others)]
+    made_of_feeds = [f"@source:raw.{feed}" for feed in COLUMNS]
     result = dbtRunner().invoke(
         ["run", "--project-dir", str(project), "--profiles-dir", str(project), "--target", "duckdb",
-         "--select", *made_of_feeds, "--exclude", *made_of_others, "--log-level", "error",
-         "--no-use-colors"]
+         "--select", *made_of_feeds, "--log-level", "error", "--no-use-colors"]
     )  # fmt: skip
     if not result.success:
         raise SystemExit(f"dbt: {result.exception or [r.message for r in result.result]}")
