@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from shutil import chown, copytree, which
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,11 @@ from retail_platform.transform.dbt_project import DbtProject
 from retail_platform_tests.builders import Desk, local_desk
 from retail_platform_tests.mailbox import Mailbox
 from retail_platform_tests.webhook import Webhook
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+    from retail_platform_tests.dbt_warehouse import Warehouse
 
 _LONGEST = ("test_ui", "test_crash_safety", "test_convergence", "test_benchmarks_smoke")
 """Modules that take minutes. They wait for processes and disks as much as they compute, which is
@@ -46,6 +52,25 @@ def dbt_work_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
     variables = {"RETAIL_DUCKDB_PATH": "warehouse.duckdb"}
     DbtProject(PROJECT_DIR / "dbt_project", parsed, "duckdb", variables).ensure_parsed()
     return Path(copytree(parsed, mine, dirs_exist_ok=True))
+
+
+@pytest.fixture(scope="session")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> "Manifest":
+    """The dbt project, parsed once for all tests that run dbt without the platform."""
+    from retail_platform_tests.dbt_warehouse import parsed  # dbt takes seconds to import
+
+    return parsed(tmp_path_factory.mktemp("parse"))
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, manifest: "Manifest") -> Iterator["Warehouse"]:
+    """RAW tables without rows, and dbt on them."""
+    from retail_platform_tests.dbt_warehouse import Warehouse
+
+    warehouse = Warehouse(tmp_path, manifest)
+    warehouse.create_raw()
+    yield warehouse
+    warehouse.close()
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,10 @@ RATES = "intermediate/int_fx_rates"
 FACT = "marts/fct_sales"
 LIFECYCLE = "marts/rpt_transactions_lifecycle"
 OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE}
-OF_BUSINESS_DAYS = {SALES, FACT, MART, "marts/rpt_top_stores", "marts/dim_date"}
+OF_BUSINESS_DAYS = {
+    *(SALES, FACT, MART, "marts/rpt_top_stores", "marts/dim_date"),
+    *("marts/fct_customer_behavior", "marts/rpt_rfm", "marts/rpt_cohort_retention"),
+}
 OF_OTHER_CHANNELS = {
     *(f"intermediate/int_{name}" for name in ("pos_events", "online_orders", "online_checkouts")),
     "marts/fct_checkouts",

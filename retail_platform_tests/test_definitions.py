@@ -35,9 +35,12 @@ MARTS = {
     "dim_promotion",
     "dim_store",
     "fct_checkouts",
+    "fct_customer_behavior",
     "fct_sales",
     "rpt_abandoned_carts",
+    "rpt_cohort_retention",
     "rpt_daily_sales",
+    "rpt_rfm",
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
 }
@@ -164,9 +167,12 @@ class TestEveryAsset:
             "intermediate/int_sales",
             "marts/dim_date",
             "marts/fct_checkouts",
+            "marts/fct_customer_behavior",
             "marts/fct_sales",
             "marts/rpt_abandoned_carts",
+            "marts/rpt_cohort_retention",
             "marts/rpt_daily_sales",
+            "marts/rpt_rfm",
             "marts/rpt_top_stores",
         }
 
@@ -252,9 +258,12 @@ class TestLineage:
             "dim_promotion": {"discounts"},
             "dim_store": {"stores", "partner_stores"},
             "fct_checkouts": {"online_checkouts", "fx_rates"},
+            "fct_customer_behavior": {*sold, "fx_rates"},
             "fct_sales": {*sold, "fx_rates"},
             "rpt_abandoned_carts": {"online_checkouts", "fx_rates"},
+            "rpt_cohort_retention": {*sold, "fx_rates"},
             "rpt_daily_sales": {*sold, "fx_rates"},
+            "rpt_rfm": {*sold, "fx_rates"},
             "rpt_top_stores": {*sold, "fx_rates"},
             "rpt_transactions_lifecycle": of_the_night,
         }
@@ -262,7 +271,8 @@ class TestLineage:
     def test_each_edge_is_of_the_kind_that_its_two_ends_are(
         self, graph: Any, platform: Platform
     ) -> None:
-        """Where batch days become business days is the lookback, and nowhere else."""
+        """Where batch days become business days is the lookback, and nowhere else; reports that
+        look back on the business days before have windows."""
         rules = platform.partitioning
         found = {}
         for key in graph.materializable_asset_keys:
@@ -282,6 +292,8 @@ class TestLineage:
             ("staging/late_days_global", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("intermediate/int_fx_rates", "marts/fct_sales"): rules.from_global(),
             ("intermediate/int_fx_rates", "marts/fct_checkouts"): rules.from_global(),
+            ("marts/fct_customer_behavior", "marts/rpt_rfm"): rules.window(364),
+            ("marts/fct_customer_behavior", "marts/rpt_cohort_retention"): rules.window(None),
         }
 
 

@@ -70,3 +70,29 @@
         and {{ year }} between {{ known.first_year }} and {{ known.last_year }}
     )
 {%- endmacro %}
+
+{% macro first_day_of_month(day) -%}
+    cast({{ dbt.date_trunc('month', day) }} as date)
+{%- endmacro %}
+
+{#- period  'retail_week', which runs from Sunday to Saturday, or 'month' -#}
+{% macro last_day_of(period, day) -%}
+    {%- if period == 'retail_week' -%}
+        {{ add_days(day, '(6 - mod(' ~ iso_weekday(day) ~ ', 7))') }}
+    {%- elif period == 'month' -%}
+        cast({{ dbt.last_day(day, 'month') }} as date)
+    {%- endif -%}
+{%- endmacro %}
+
+{#- What a report "as of" is made for: country and last day of each period that ends in the slices
+    of this run and has a row in the relation. Neither today's date nor another period has a say, so
+    the rows of a slice stay what they are however often it is built. -#}
+{% macro closing_days(relation, period) -%}
+    {%- set days = {'retail_week': 7, 'month': 31}[period] -%}
+    select distinct
+        country,
+        {{ last_day_of(period, 'business_date') }} as business_date
+    from {{ relation }}
+    where {{ in_slices('country', 'business_date', lead_days=days - 1) }}
+        and {{ in_slices(none, last_day_of(period, 'business_date')) }}
+{%- endmacro %}

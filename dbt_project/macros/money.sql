@@ -23,6 +23,14 @@
     {{ quotient(part, whole, 'decimal(18, 12)', 4, 'decimal(5, 4)') }}
 {%- endmacro %}
 
+{#- What a share may not be: more than one. To four decimals; null of nothing or less. -#}
+{% macro rate_of(part, whole) -%}
+    case
+        when {{ whole }} > 0
+            then {{ quotient(part, whole, 'decimal(28, 12)', 4, 'decimal(18, 4)') }}
+    end
+{%- endmacro %}
+
 {#- Engines differ in the type of a decimal division, so it is done in floating point and brought
     back through `exact`, a type with more decimals than the result, which restores ties such as
     10.01 / 2 = 5.005 before they are rounded. -#}
