@@ -96,3 +96,14 @@
     where {{ in_slices('country', 'business_date', lead_days=days - 1) }}
         and {{ in_slices(none, last_day_of(period, 'business_date')) }}
 {%- endmacro %}
+
+{#- Whether a retail week is the 53rd of its year, by its last day. Such a week has no week of the
+    year before to be compared with; all others have the one that ended 364 days earlier. -#}
+{% macro is_week_53(last_day) -%}
+    {%- set year_start = add_days(last_day, -370) -%}
+    {%- set next_year_start = add_days(last_day, 1) -%}
+    (
+        {{ retail_year_start(year_of(year_start)) }} = {{ year_start }}
+        and {{ retail_year_start(year_of(next_year_start)) }} = {{ next_year_start }}
+    )
+{%- endmacro %}

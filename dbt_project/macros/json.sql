@@ -32,13 +32,23 @@ from {{ relation }} as source_rows,
 
 {% macro duckdb__json_objects(relation, columns, json_column, fields) %}
 select
-    {{ prefixed('source_rows', columns) }},
-    cast(entries.key as integer) + 1 as position
+    {{ prefixed('entries', columns) }},
+    cast(entries.position as integer) as position
     {%- for name, path in fields.items() %},
-    json_extract_string(entries.value, '$.{{ path }}') as {{ name }}
+    json_extract_string(entries.element, '$.{{ path }}') as {{ name }}
     {%- endfor %}
-from {{ relation }} as source_rows,
-    json_each(source_rows.{{ json_column }}) as entries
+from (
+    select
+        {{ prefixed('arrays', columns) }},
+        unnest(arrays.elements) as element,
+        generate_subscripts(arrays.elements, 1) as position
+    from (
+        select
+            {{ prefixed('source_rows', columns) }},
+            json_extract(source_rows.{{ json_column }}, '$[*]') as elements
+        from {{ relation }} as source_rows
+    ) as arrays
+) as entries
 {% endmacro %}
 
 {% macro snowflake__json_objects(relation, columns, json_column, fields) %}
