@@ -148,7 +148,7 @@ def parsed(scratch: Path) -> Manifest:
 def sale(invoice: str, line: int, price: str, at: str, **overrides: object) -> Row:
     """A valid store line; price is that of one piece."""
     country, store = invoice.split("-")[1:3]
-    currency = {"FR": "EUR", "US": "USD", "GB": "GBP"}[country]
+    currency = {"FR": "EUR", "US": "USD", "GB": "GBP", "CN": "CNY"}[country]
     quantity = int(str(overrides.get("quantity", 1)))
     discount = Decimal(str(overrides.get("discount", "0")))
     is_return = invoice.startswith("RET")
