@@ -24,7 +24,6 @@ import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
-from dbt_common.behavior_flags import BehaviorFlagRendered
 
 from retail_platform.countries import load_countries
 from retail_platform.transform.public_holidays import MACRO_FILE, macro_text
@@ -905,8 +904,3 @@ def test_an_increment_may_have_the_columns_of_its_table_in_another_order(
     warehouse.deliver("stores", "FR", FRI, [{"store_id": 1, "city": "Lyon"}])
     warehouse.run("stg_stores")
     assert warehouse.execute("select city from staging.stg_stores") == [("Lyon",)]
-
-
-def test_dbt_finds_the_module_of_a_flag_where_it_is_kept_from_it() -> None:
-    """`transform/dbt_project.py` replaces what dbt does not publish."""
-    assert "_default_source" in BehaviorFlagRendered.__init__.__code__.co_names
