@@ -147,9 +147,9 @@ def test_a_template_is_rendered_anew_for_each_context_and_kind() -> None:
     text = "{{ 1 | as_text }}{{ x }}"
     for x in ("a", "b"):
         assert get_environment().from_string(text, globals={"x": x}).render({}) == f"1{x}"
-    number = "{{ '1' | as_number }}"
-    assert get_environment(native=True).from_string(number).render({}) == 1
-    assert get_environment().from_string(number).render({}) == "1"
+    kinds = [get_environment(native=native) for native in (True, False)]
+    rendered = [kind.from_string("{{ x }}", globals={"x": 1}).render({}) for kind in kinds]
+    assert rendered == [1, "1"]
 
 
 def test_the_nearest_macro_is_found() -> None:
