@@ -20,7 +20,6 @@ from pathlib import Path
 import holidays
 import pytest
 from dbt.contracts.graph.manifest import Manifest
-from dbt_common.behavior_flags import BehaviorFlagRendered
 
 from retail_platform.countries import load_countries
 from retail_platform.transform.public_holidays import MACRO_FILE, macro_text
@@ -870,6 +869,30 @@ def test_wrong_slices_stop_the_run(
     assert reason in messages(result)
 
 
-def test_dbt_finds_the_module_of_a_flag_where_it_is_kept_from_it() -> None:
-    """`transform/dbt_project.py` replaces what dbt does not publish."""
-    assert "_default_source" in BehaviorFlagRendered.__init__.__code__.co_names
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("add column new integer", "Target columns not in source: .*new"),
+        ("drop column city", "Source columns not in target: .*city"),
+        ("alter city type integer", "New column types: .*city"),
+    ],
+)
+def test_an_increment_with_other_columns_than_its_table_is_refused(
+    warehouse: Warehouse, change: str, difference: str
+) -> None:
+    warehouse.run("stg_stores")
+    warehouse.execute(f"alter table staging.stg_stores {change}")
+    result = warehouse.dbt("run", "--select", "stg_stores")
+    assert not result.success
+    assert re.search(difference, messages(result))
+
+
+def test_an_increment_may_have_the_columns_of_its_table_in_another_order(
+    warehouse: Warehouse,
+) -> None:
+    warehouse.run("stg_stores")
+    warehouse.execute("alter table staging.stg_stores drop column city")
+    warehouse.execute("alter table staging.stg_stores add column city varchar")
+    warehouse.deliver("stores", "FR", FRI, [{"store_id": 1, "city": "Lyon"}])
+    warehouse.run("stg_stores")
+    assert warehouse.execute("select city from staging.stg_stores") == [("Lyon",)]

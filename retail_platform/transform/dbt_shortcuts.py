@@ -1,0 +1,159 @@
+"""What dbt is kept from doing in this process, because nobody asked for it and it costs CPU time.
+
+Small models and data tests take dbt tens of milliseconds each, of which the database needs two.
+All of this reaches into dbt where it publishes nothing. A release that lacks one of these places
+is as slow there as without this module, and a test fails.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, NamedTuple
+
+
+class Shortcut(NamedTuple):
+    """One function of a class or module of dbt, and what makes a cheaper one of it."""
+
+    owner: Any
+    name: str
+    of: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def take_shortcuts() -> None:
+    """Replace the functions; once that is done, it changes nothing."""
+    for owner, name, of in shortcuts():
+        original = getattr(owner, name, None)
+        if original and not hasattr(original, "__wrapped__"):
+            setattr(owner, name, wraps(original)(of(original)))
+
+
+def shortcuts() -> list[Shortcut]:
+    """All of them; importing dbt takes seconds."""
+    # ruff: noqa: PLC0415
+    from dbt.compilation import Linker
+    from dbt.context import base
+    from dbt.context.macros import MacroNamespace
+    from dbt.graph.selector_methods import QualifiedNameSelectorMethod
+    from dbt.plugins.manager import PluginManager
+    from dbt_common.behavior_flags import BehaviorFlagRendered
+    from dbt_common.clients.jinja import MacroFuzzEnvironment
+    from dbt_common.events.base_types import BaseEvent
+    from dbt_common.events.event_manager import EventManager
+
+    return [
+        Shortcut(BehaviorFlagRendered, "_default_source", _no_search_for_a_flags_module),
+        Shortcut(PluginManager, "get_prefixed_modules", _one_search_for_plugins),
+        Shortcut(Linker, "get_graph_summary", _no_graph_summary),
+        Shortcut(QualifiedNameSelectorMethod, "node_is_match", _no_second_look_at_other_names),
+        Shortcut(MacroFuzzEnvironment, "compile", _each_template_once),
+        Shortcut(base, "get_context_modules", _one_list_of_modules),
+        Shortcut(MacroNamespace, "__getitem__", _one_look_for_a_macro),
+        Shortcut(EventManager, "fire_event", _no_event_that_nobody_hears),
+        Shortcut(BaseEvent, "__init__", _late_event),
+    ]
+
+
+def _no_search_for_a_flags_module(_: Callable[..., Any]) -> Callable[..., Any]:
+    """To name the module that declares a flag, dbt reads the sources of all its callers."""
+    return lambda *_: "dbt.adapters.base.impl"
+
+
+def _one_search_for_plugins(find: Callable[..., Any]) -> Callable[..., Any]:
+    """Every command lists all installed modules; none is installed while a process runs."""
+    return lru_cache(find)
+
+
+def _no_graph_summary(_: Callable[..., Any]) -> Callable[..., Any]:
+    """Each node of the project is serialized for a diagnostic file, at every command."""
+    return lambda *_: {}
+
+
+def _no_second_look_at_other_names(is_match: Callable[..., Any]) -> Callable[..., Any]:
+    """Each selected name is compared with all nodes, part by part; few hold it anywhere."""
+
+    def node_is_match(self: Any, name: str, fqn: list[str], is_versioned: bool) -> bool:
+        exact = not (is_versioned or set(name) & set("*?[]"))
+        if exact and name not in ".".join(fqn):
+            return False
+        return bool(is_match(self, name, fqn, is_versioned))
+
+    return node_is_match
+
+
+def _each_template_once(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    """The templates of a project are the same in every run, and so is their code."""
+    codes: dict[tuple[type, str], Any] = {}
+
+    def compile_once(self: Any, source: Any, *arguments: Any, **options: Any) -> Any:
+        if arguments or options or not isinstance(source, str):
+            return compile_(self, source, *arguments, **options)
+        key = (type(self), source)  # one of dbt's two kinds has other filters
+        if key not in codes:
+            codes[key] = compile_(self, source)
+        return codes[key]
+
+    return compile_once
+
+
+def _one_list_of_modules(list_: Callable[..., Any]) -> Callable[..., Any]:
+    """Templates see the functions of some Python modules, wrapped anew for each node."""
+    return lru_cache(list_)
+
+
+def _one_look_for_a_macro(_: Callable[..., Any]) -> Callable[..., Any]:
+    """A node's context holds hundreds of macros, each searched for in five places."""
+
+    def find(self: Any, key: str) -> Any:
+        found = vars(self).get("found")
+        if found is None:
+            found = self.found = {}
+            for place in reversed(list(self._search_order())):
+                found.update(place)
+        return found[key]
+
+    return find
+
+
+_UNIMPORTANT = {"debug", "test", "info"}
+
+
+def _no_event_that_nobody_hears(fire: Callable[..., Any]) -> Callable[..., Any]:
+    """Events become messages and lines of text before anybody looks at their level."""
+    from dbt.tracking import track_behavior_change_warn
+    from dbt_common.events.logger import PRINT_EVENT_NAMES
+
+    def fire_event(self: Any, e: Any, level: Any = None, *arguments: Any, **options: Any) -> None:
+        heard = (
+            arguments
+            or options.get("force_warn_or_error_handling")
+            or (level or e.level_tag()).value not in _UNIMPORTANT
+            or type(e).__name__ in PRINT_EVENT_NAMES
+            or any(logger.level.value in _UNIMPORTANT for logger in self.loggers)
+            # dbt's own, which is about warnings
+            or any(callback is not track_behavior_change_warn for callback in self.callbacks)
+        )
+        if heard:
+            fire(self, e, level, *arguments, **options)
+
+    return fire_event
+
+
+def _late_event(make: Callable[..., Any]) -> Callable[..., Any]:
+    """The message in an event is made when somebody reads it."""
+    from dbt_common.events.base_types import BaseEvent
+
+    def message(self: Any) -> Any:
+        parts = vars(self).pop("parts", None)
+        if parts:
+            arguments, fields = parts
+            make(self, *arguments, **fields)
+        return vars(self)["pb_msg"]
+
+    def keep(self: Any, value: Any) -> None:
+        vars(self)["pb_msg"] = value
+
+    BaseEvent.pb_msg = property(message, keep)
+
+    def __init__(self: Any, *arguments: Any, **fields: Any) -> None:  # noqa: N807
+        vars(self)["parts"] = (arguments, fields)
+
+    return __init__

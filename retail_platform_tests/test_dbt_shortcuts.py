@@ -1,0 +1,206 @@
+"""dbt with shortcuts does what dbt does: same nodes, same results, same messages that anyone hears.
+
+A release of dbt that moves one of the places they replace fails here.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+import pytest
+from dbt.compilation import Compiler
+from dbt.context.base import BaseContext
+from dbt.context.macros import MacroNamespace
+from dbt.contracts.graph.manifest import Manifest
+from dbt.events.types import LogTestResult, MainEncounteredError
+from dbt.graph.selector_methods import QualifiedNameSelectorMethod
+from dbt.plugins.manager import PluginManager
+from dbt_common.behavior_flags import BehaviorFlagRendered
+from dbt_common.clients.jinja import get_environment
+from dbt_common.events import functions
+from dbt_common.events.base_types import BaseEvent, EventLevel
+from dbt_common.events.event_manager import EventManager
+from dbt_common.events.logger import LoggerConfig
+from dbt_common.events.types import Note, PrintEvent
+
+from retail_platform.settings import PROJECT_DIR
+from retail_platform.transform.dbt_project import DbtProject, NodeResult
+from retail_platform.transform.dbt_shortcuts import shortcuts, take_shortcuts
+
+CALLERS = {
+    "_default_source": BehaviorFlagRendered.__init__,
+    "get_prefixed_modules": PluginManager.from_modules,
+    "get_graph_summary": Compiler.compile,
+    "node_is_match": QualifiedNameSelectorMethod.search,
+    "compile": jinja2.Environment.from_string,
+    "get_context_modules": BaseContext.modules.fget,
+    "fire_event": functions.fire_event,
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def taken() -> None:
+    take_shortcuts()
+
+
+@contextmanager
+def dbt_as_it_is() -> Iterator[None]:
+    """Without shortcuts, but for the one that only a caller could see."""
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, _ in shortcuts():
+            if name != "_default_source":
+                patch.setattr(owner, name, getattr(owner, name).__wrapped__)
+        yield
+
+
+def project_over(path: Path, dbt_work_dir: Path) -> DbtProject:
+    folder = PROJECT_DIR / "dbt_project"
+    return DbtProject(folder, dbt_work_dir, "duckdb", {"RETAIL_DUCKDB_PATH": str(path)})
+
+
+@pytest.fixture(scope="module")
+def manifest(dbt_work_dir: Path) -> Manifest:
+    project_over(Path("warehouse.duckdb"), dbt_work_dir).ensure_parsed()
+    found = Manifest.from_msgpack((dbt_work_dir / "target/partial_parse.msgpack").read_bytes())
+    assert isinstance(found, Manifest)
+    return found
+
+
+def test_dbt_has_every_place_that_is_replaced_and_uses_it() -> None:
+    for owner, name, _ in shortcuts():
+        assert hasattr(getattr(owner, name), "__wrapped__"), name
+    for name, caller in CALLERS.items():
+        assert name in caller.__code__.co_names, name
+    assert {"pb_msg", "ParseDict"} <= set(BaseEvent.__init__.__wrapped__.__code__.co_names)  # type: ignore[attr-defined]
+
+
+def test_names_select_the_same_nodes(manifest: Manifest) -> None:
+    nodes = list(manifest.nodes.values())
+    selectors = [
+        *(node.name for node in nodes[:40]),
+        *("marts", "retail_platform", "staging.stg_stores", "retail_platform.marts", "fct", "*"),
+        *("stg_*", "marts.fct_?ales", "not_there", "stg_store", "models.v1"),
+    ]
+    method = QualifiedNameSelectorMethod(manifest, None, [])
+    everything = set(manifest.nodes)
+    found = {selector: set(method.search(everything, selector)) for selector in selectors}
+    with dbt_as_it_is():
+        assert found == {s: set(method.search(everything, s)) for s in selectors}
+    assert found["staging.stg_stores"]
+    assert not found["not_there"]
+    versions = [["p", "m", "v1"], ["p", "folder", "m", "v2"]]
+    for name in ("m", "m.v1", "m_v1", "v1"):
+        for fqn in versions:
+            expected = QualifiedNameSelectorMethod.node_is_match.__wrapped__  # type: ignore[attr-defined]
+            assert method.node_is_match(name, fqn, True) == expected(method, name, fqn, True)
+
+
+def lines_of(manager: EventManager, level: EventLevel, events: Sequence[tuple[Any, Any]]) -> str:
+    stream = io.StringIO()
+    manager.loggers.clear()
+    manager.add_logger(LoggerConfig(name="heard", level=level, output_stream=stream))
+    for event, raised in events:
+        manager.fire_event(event, level=raised)
+    return "\n".join(line.partition("  ")[2] or line for line in stream.getvalue().splitlines())
+
+
+@pytest.mark.parametrize("level", list(EventLevel))
+def test_the_same_messages_are_heard(level: EventLevel) -> None:
+    def events() -> list[tuple[Any, Any]]:
+        return [
+            (Note(msg="a note"), None),
+            (Note(msg="a warning"), EventLevel.WARN),
+            (PrintEvent(msg="printed"), None),
+            (MainEncounteredError(exc="lost"), None),
+            (LogTestResult(name="a test", status="fail", num_failures=3), EventLevel.ERROR),
+            (LogTestResult(name="a test", status="pass"), EventLevel.INFO),
+        ]
+
+    heard = lines_of(EventManager(), level, events())
+    with dbt_as_it_is():
+        assert heard == lines_of(EventManager(), level, events())
+    assert "lost" in heard
+
+
+def test_a_message_is_made_when_it_is_read_and_can_be_changed() -> None:
+    quiet = Note(msg="never read")
+    lines_of(EventManager(), EventLevel.ERROR, [(quiet, None)])
+    assert "pb_msg" not in vars(quiet)
+    note = Note(msg="one")
+    note.msg = "two"
+    assert (note.msg, note.message(), note.to_dict()) == ("two", "two", {"msg": "two"})
+
+
+def test_callbacks_hear_everything() -> None:
+    manager, heard = EventManager(), []
+    manager.add_callback(lambda message: heard.append(message.info.msg))
+    manager.fire_event(Note(msg="a note"))
+    assert heard == ["a note"]
+
+
+def test_a_template_is_rendered_anew_for_each_context_and_kind() -> None:
+    text = "{{ 1 | as_text }}{{ x }}"
+    for x in ("a", "b"):
+        assert get_environment().from_string(text, globals={"x": x}).render({}) == f"1{x}"
+    kinds = [get_environment(native=native) for native in (True, False)]
+    rendered = [kind.from_string("{{ x }}", globals={"x": 1}).render({}) for kind in kinds]
+    assert rendered == [1, "1"]
+
+
+def test_the_nearest_macro_is_found() -> None:
+    """A mark of its place stands for each macro."""
+    both, all_three = {"both": "", "all": ""}, {"all": ""}
+    places = [
+        dict.fromkeys(names, n) for n, names in enumerate((all_three, both, {**both, "it": ""}))
+    ]
+    namespace = MacroNamespace(places[1], places[0], places[2], {"package": {"it": 3}})
+    found = dict(namespace)
+    with dbt_as_it_is():
+        assert found == dict(MacroNamespace(places[1], places[0], places[2], namespace.packages))
+    assert (found["all"], found["both"], found["it"]) == (0, 1, 2)
+    with pytest.raises(KeyError):
+        namespace["nowhere"]
+
+
+def play(home: Path, dbt_work_dir: Path, manifest: Manifest) -> list[NodeResult]:
+    """A model that is built twice and one that fails; tests that pass, fail and cannot be run."""
+    path = home / "warehouse.duckdb"
+    project = project_over(path, dbt_work_dir)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("create schema raw")
+        columns = manifest.sources["source.retail_platform.raw.stores"].columns.values()
+        ddl = ", ".join(f"{column.name} {column.data_type}" for column in columns)
+        connection.execute(f"create table raw.stores ({ddl})")
+    results = [r for _ in (1, 2) for r in project.run(["stg_stores", "stg_products"], None)]
+    with duckdb.connect(str(path)) as connection:
+        for _ in (1, 2):
+            connection.execute(
+                "insert into staging.stg_stores (country, batch_date, store_id) "
+                "values ('FR', '2025-01-10', 1)"
+            )
+    tests = ["stg_stores__grain__unique", "stg_stores__grain__not_null"]
+    results += project.test([*tests, "stg_products__grain__unique"], None)
+    return sorted((replace(r, seconds=0) for r in results), key=lambda r: r.unique_id)
+
+
+def test_runs_and_tests_end_the_same(
+    tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path, manifest: Manifest
+) -> None:
+    ended = play(tmp_path_factory.mktemp("short"), dbt_work_dir, manifest)
+    with dbt_as_it_is():
+        assert ended == play(tmp_path_factory.mktemp("long"), dbt_work_dir, manifest)
+    outcomes = [(r.unique_id.split(".")[2], r.status, r.failures) for r in ended]
+    assert outcomes == [
+        ("stg_products", "error", 0),
+        ("stg_products", "error", 0),
+        ("stg_stores", "success", 0),
+        ("stg_stores", "success", 0),
+        ("stg_products__grain__unique", "error", 0),
+        ("stg_stores__grain__not_null", "pass", 0),
+        ("stg_stores__grain__unique", "fail", 1),
+    ]
