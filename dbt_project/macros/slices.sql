@@ -88,7 +88,9 @@
     place, so whatever is read here makes the model stale when it changes. Unit tests run without
     the model's meta; their slices are all days. -#}
 {% macro in_window(input, country_column, day_column) %}
-    {%- set window = config.get('meta', {}).get('reads', {}).get(input, {}) -%}
+    {#- while dbt parses, a config has no values -#}
+    {%- set reads = config.get('meta', {}).get('reads', {}) if execute else {} -%}
+    {%- set window = reads.get(input, {}) -%}
     {%- if not window and execute and is_sliced() -%}
         {% do exceptions.raise_compiler_error(
             "in_window('" ~ input ~ "'): expected the days to be declared in the model, as in"
