@@ -86,14 +86,12 @@ def build_platform(
         for spec in batch_models[0]:
             for feed in _feeds_of(spec.key, batch_models[0]):
                 models_of_feed.setdefault(feed, []).append(spec.key)
-        assets.append(
-            build_business_day_assets(
-                scope,
-                partitioning,
-                model_specs(manifest, translator, "business_day", scope),
-                manifest,
-                breakers,
-            )
+        assets += build_business_day_assets(
+            scope,
+            partitioning,
+            model_specs(manifest, translator, "business_day", scope),
+            manifest,
+            breakers,
         )
     locks = settings.home / "locks"
     assets += [

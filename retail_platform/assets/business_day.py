@@ -1,7 +1,8 @@
 """Assets whose day is the BUSINESS day: intermediate models, facts, reports.
 
 One op per scope builds whatever of them a run selects, with one dbt invocation over the run's
-country x day rectangle. The lookback is not here: it is the partition mapping of the specs.
+country x day rectangle; a model that reads other days of an input than its own has an op of its
+own. The lookback is not here: it is the partition mapping of the specs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from retail_platform.assets.batch_day import WAREHOUSE_POOL
-from retail_platform.assets.models import ModelRun, models_of
+from retail_platform.assets.models import Model, ModelRun, models_of
 from retail_platform.assets.recording import record_check_evaluations, record_materializations
 from retail_platform.assets.slices import slices_for
 from retail_platform.partitions import Partition, Partitioning, Scope, Slices
@@ -22,7 +23,10 @@ from retail_platform.resilience.steps import transient_failures_retried
 from retail_platform.resources import DbtResource, DuckDBResource
 from retail_platform.warehouse.protocol import Warehouse
 
-_CONVERTED = {"fct_sales": "int_sales", "fct_checkouts": "int_online_checkouts"}
+_CONVERTED = {
+    "fct_sales": "int_sales",
+    "fct_checkouts": "int_online_checkouts",
+}
 """Facts in euros, and what they convert: a fact leaves out the days that lack a rate."""
 
 
@@ -32,14 +36,47 @@ def build_business_day_assets(
     models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
     manifest: Mapping[str, Any],
     breakers: Breakers,
-) -> dg.AssetsDefinition:
-    """One definition for all business-day assets of a scope."""
+) -> list[dg.AssetsDefinition]:
+    """All business-day assets of a scope.
+
+    Dagster knows one mapping for an input of a definition, whichever asset reads it. So one
+    definition holds what reads its own day, and each model that reads more is one alone.
+    """
     specs, check_specs = models
     by_key = models_of(specs, manifest)
     facts_above = _facts_above(specs)
+    groups: dict[str, list[dg.AssetSpec]] = {scope.value: []}
+    for spec in specs:
+        model = by_key[spec.key]
+        alone = "reads" in manifest["nodes"][model.unique_id]["meta"]
+        groups.setdefault(model.table if alone else scope.value, []).append(spec)
+    return [
+        _definition(
+            name,
+            scope,
+            partitioning,
+            (group, [c for c in check_specs if c.asset_key in {spec.key for spec in group}]),
+            by_key,
+            facts_above,
+            breakers,
+        )
+        for name, group in groups.items()
+    ]
+
+
+def _definition(
+    name: str,
+    scope: Scope,
+    partitioning: Partitioning,
+    models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
+    by_key: Mapping[dg.AssetKey, Model],
+    facts_above: Mapping[dg.AssetKey, frozenset[str]],
+    breakers: Breakers,
+) -> dg.AssetsDefinition:
+    specs, check_specs = models
 
     @dg.multi_asset(
-        name=f"business_day_{scope.value}",
+        name=f"business_day_{name}",
         specs=specs,
         check_specs=check_specs,
         partitions_def=partitioning.of(scope),
