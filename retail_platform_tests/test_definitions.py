@@ -34,15 +34,20 @@ MARTS = {
     "dim_product",
     "dim_promotion",
     "dim_store",
+    "dim_supplier",
     "fct_checkouts",
+    "fct_inventory_daily",
+    "fct_inventory_movements",
     "fct_sales",
     "rpt_abandoned_carts",
     "rpt_daily_sales",
+    "rpt_stock",
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
 }
 INTERMEDIATE = {
     "int_fx_rates",
+    "int_inventory_movements",
     "int_online_checkouts",
     "int_online_orders",
     "int_pos_events",
@@ -147,15 +152,19 @@ class TestEveryAsset:
             and spec.automation_condition.get_label() == "when_inputs_arrive_or_stale"
         }
         assert rebuilt == {
+            "intermediate/int_inventory_movements",
             "intermediate/int_online_checkouts",
             "intermediate/int_online_orders",
             "intermediate/int_pos_events",
             "intermediate/int_sales",
             "marts/dim_date",
             "marts/fct_checkouts",
+            "marts/fct_inventory_daily",
+            "marts/fct_inventory_movements",
             "marts/fct_sales",
             "marts/rpt_abandoned_carts",
             "marts/rpt_daily_sales",
+            "marts/rpt_stock",
             "marts/rpt_top_stores",
         }
 
@@ -232,6 +241,7 @@ class TestLineage:
             return set().union(*(feeds_above(parent) for parent in graph.get(key).parent_keys))
 
         sold = {"transactions", "partner_sales"}
+        moved = {"inventory_movements", "fx_rates"}
         assert {mart: feeds_above(dg.AssetKey(["marts", mart])) for mart in MARTS} == {
             "dim_customer": {"customers"},
             "dim_date": sold,
@@ -239,10 +249,14 @@ class TestLineage:
             "dim_product": {"products"},
             "dim_promotion": {"discounts"},
             "dim_store": {"stores", "partner_stores"},
+            "dim_supplier": {"suppliers"},
             "fct_checkouts": {"online_checkouts", "fx_rates"},
+            "fct_inventory_daily": moved,
+            "fct_inventory_movements": moved,
             "fct_sales": {*sold, "fx_rates"},
             "rpt_abandoned_carts": {"online_checkouts", "fx_rates"},
             "rpt_daily_sales": {*sold, "fx_rates"},
+            "rpt_stock": moved,
             "rpt_top_stores": {*sold, "fx_rates"},
             "rpt_transactions_lifecycle": sold,
         }
@@ -265,10 +279,22 @@ class TestLineage:
             ("staging/stg_pos_events", "intermediate/int_pos_events"): rules.lookback(),
             ("staging/stg_online_orders", "intermediate/int_online_orders"): rules.lookback(),
             ("staging/stg_online_checkouts", "intermediate/int_online_checkouts"): rules.lookback(),
+            (
+                "staging/stg_inventory_movements",
+                "intermediate/int_inventory_movements",
+            ): rules.lookback(),
             ("staging/stg_fx_rates", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("staging/late_days_global", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("intermediate/int_fx_rates", "marts/fct_sales"): rules.from_global(),
             ("intermediate/int_fx_rates", "marts/fct_checkouts"): rules.from_global(),
+            ("intermediate/int_fx_rates", "marts/fct_inventory_movements"): rules.from_global(),
+            ("intermediate/int_fx_rates", "marts/fct_inventory_daily"): rules.from_global(),
+            (
+                "intermediate/int_inventory_movements",
+                "marts/fct_inventory_daily",
+            ): rules.window(None),
+            ("intermediate/int_inventory_movements", "marts/rpt_stock"): rules.window(27),
+            ("marts/fct_inventory_daily", "marts/rpt_stock"): rules.window(27),
         }
 
 

@@ -17,10 +17,23 @@
     {{ quotient(amount, how_many, 'decimal(24, 6)', 2, 'decimal(18, 2)') }}
 {%- endmacro %}
 
+{#- Cost of one piece, to four decimals as it is reported; null of no pieces. -#}
+{% macro cost_per_piece(cost, pieces) -%}
+    {{ quotient(cost, pieces, 'decimal(28, 8)', 4, 'decimal(18, 4)') }}
+{%- endmacro %}
+
 {#- A count as a share of another, 0 to 1, to four decimals; null where there is nothing to share.
     With fewer decimals in between, shares next to a tie would become one. -#}
 {% macro share_of(part, whole) -%}
     {{ quotient(part, whole, 'decimal(18, 12)', 4, 'decimal(5, 4)') }}
+{%- endmacro %}
+
+{#- What a share may not be: more than one. To four decimals; null of nothing or less. -#}
+{% macro rate_of(part, whole) -%}
+    case
+        when {{ whole }} > 0
+            then {{ quotient(part, whole, 'decimal(28, 12)', 4, 'decimal(18, 4)') }}
+    end
 {%- endmacro %}
 
 {#- Engines differ in the type of a decimal division, so it is done in floating point and brought

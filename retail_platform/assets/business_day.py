@@ -26,6 +26,8 @@ from retail_platform.warehouse.protocol import Warehouse
 _CONVERTED = {
     "fct_sales": "int_sales",
     "fct_checkouts": "int_online_checkouts",
+    "fct_inventory_movements": "int_inventory_movements",
+    "fct_inventory_daily": "int_inventory_movements",
 }
 """Facts in euros, and what they convert: a fact leaves out the days that lack a rate."""
 
