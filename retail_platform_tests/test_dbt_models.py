@@ -5,6 +5,7 @@ gate or the loader is involved. Rules inside one model are unit tests beside the
 """
 
 import calendar
+import math
 import random
 import re
 import shutil
@@ -600,7 +601,7 @@ def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> N
 # -------------------------------------------------------------------------------------- inventory
 
 
-INVENTORY = "+rpt_stock +fct_inventory_movements +dim_product +dim_supplier"
+INVENTORY = "+rpt_reorder_alerts +fct_inventory_movements +dim_product"
 
 
 def test_stock_by_hand(warehouse: Warehouse) -> None:
@@ -667,6 +668,11 @@ def test_stock_is_as_defined(warehouse: Warehouse) -> None:
     for rated in (FIRST, FIRST + timedelta(days=20), FIRST + timedelta(days=36)):
         warehouse.deliver("fx_rates", "ALL", rated, [rate(rated, "USD", "1.25")])
     newest: dict[tuple[str, date, str], Row] = {}
+    terms: list[tuple[date, dict[str, int]]] = []
+    for batch in days[::9]:
+        terms.append((batch, {f"SUP-{n}": rng.randint(0, 9) for n in (1, 2, 3) if n < len(terms)}))
+        suppliers = [{"supplier_id": s, "lead_time_days": n} for s, n in terms[-1][1].items()]
+        warehouse.deliver("suppliers", "ALL", batch, suppliers)
     for batch in days:
         for country in ("FR", "US"):
             told = []
@@ -697,10 +703,16 @@ def test_stock_is_as_defined(warehouse: Warehouse) -> None:
         " average_stock_value_28d_local, annual_stock_turn from marts.rpt_stock order by all"
     )
     assert report == sorted(expected_report)
+    alerts = warehouse.execute(
+        "select country, business_date, store_id, product_id, coalesce(size, ''), supplier_id,"
+        " lead_time_days, reorder_point_units, is_alert from marts.rpt_reorder_alerts order by all"
+    )
+    assert alerts == sorted(alerts_as_defined(expected_report, newest, terms))
+    assert {is_alert for *_, is_alert in alerts} == {True, False, None}
     tests = " ".join(
         f"{model},test_type:data"
         for model in ("int_inventory_movements", "fct_inventory_movements", "fct_inventory_daily",
-                      "rpt_stock")
+                      "rpt_stock", "rpt_reorder_alerts")
     )  # fmt: skip
     status = outcomes(warehouse.dbt("test", "--select", tests))
     assert len(status) > 15
@@ -708,7 +720,7 @@ def test_stock_is_as_defined(warehouse: Warehouse) -> None:
         "assert_no_inventory_day_without_fx_rate",
         "fct_inventory_daily__closing_units__not_negative",
         "fct_inventory_movements__product_id__in_dim_product",
-        "fct_inventory_movements__supplier_id__in_dim_supplier",
+        "rpt_reorder_alerts__lead_time__known",
     }
 
 
@@ -780,6 +792,35 @@ def stock_as_defined(
                  per(sold, opening), value, spent, stock, per(spent * 365, stock * 28))
             )  # fmt: skip
     return daily, report
+
+
+def alerts_as_defined(
+    report: Sequence[tuple[Any, ...]],
+    movements: Mapping[tuple[str, date, str], Row],
+    terms: Sequence[tuple[date, Mapping[str, int]]],
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of rpt_reorder_alerts, from those of rpt_stock."""
+    for country, day, *rest in report:
+        item, (on_hand, _, _, sold, daily, deviation) = rest[:3], rest[3:9]
+        if not sold:
+            continue
+        receipts = [
+            (moved, m["movement_id"], m["supplier_id"])
+            for (of, moved, _), m in movements.items()
+            if of == country
+            and moved <= day
+            and m["movement_type"] == "receipt"
+            and [m["store_id"], m["product_id"], m["size"] or ""] == item
+        ]
+        supplier = max(receipts)[-1] if receipts else None
+        agreed = [of[supplier] for batch, of in terms if batch <= day and supplier in of]
+        if not agreed:
+            yield (country, day, *item, supplier, None, None, None)
+            continue
+        time = agreed[-1]
+        safety = 1.645 * math.sqrt(time * float(deviation) ** 2 + float(daily) ** 2 * 2**2)
+        point = daily * time + Decimal(safety).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+        yield (country, day, *item, supplier, time, point, on_hand <= point)
 
 
 # --------------------------------------------------------------------------------------- calendar
@@ -906,8 +947,8 @@ MODELS = (
     "marts.dim_customer", "marts.dim_date", "marts.dim_employee", "marts.dim_product",
     "marts.dim_promotion", "marts.dim_store", "marts.dim_supplier", "marts.fct_checkouts",
     "marts.fct_inventory_daily", "marts.fct_inventory_movements", "marts.fct_sales",
-    "marts.rpt_abandoned_carts", "marts.rpt_daily_sales", "marts.rpt_stock",
-    "marts.rpt_top_stores", "marts.rpt_transactions_lifecycle",
+    "marts.rpt_abandoned_carts", "marts.rpt_daily_sales", "marts.rpt_reorder_alerts",
+    "marts.rpt_stock", "marts.rpt_top_stores", "marts.rpt_transactions_lifecycle",
 )  # fmt: skip
 FIRST = date(2025, 1, 1)
 DAYS = 10
@@ -969,7 +1010,8 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
                            for n in some(3)],
         "crm_contacts": [{"contact_id": f"c{n}", "lead_source": label,
                           "last_modified_at": moment()} for n in some(3)],
-        "suppliers": [{"supplier_id": f"SUP-{n}", "category": label} for n in some(3)],
+        "suppliers": [{"supplier_id": f"SUP-{n}", "lead_time_days": rng.randint(1, 9)}
+                      for n in some(3)],
         "weather": [{"city": label, "observed_on": day, "wind_kmh": float(n)} for n in some(3)],
         "competitor_prices": [{"competitor": label, "product_id": n, "observed_on": day}
                               for n in some(3)],
@@ -991,6 +1033,8 @@ def touched_days(warehouse: Warehouse, countries: set[str], first: date, last: d
         )
         + """
         select rate_date + unnest([0, 6]) from staging.stg_fx_rates
+        where batch_date between $1 and $2 and list_contains($3, country) union
+        select batch_date from staging.stg_suppliers
         where batch_date between $1 and $2 and list_contains($3, country)
         """,
         [first, last, sorted(countries)],

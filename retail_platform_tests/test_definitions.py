@@ -41,6 +41,7 @@ MARTS = {
     "fct_sales",
     "rpt_abandoned_carts",
     "rpt_daily_sales",
+    "rpt_reorder_alerts",
     "rpt_stock",
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
@@ -164,6 +165,7 @@ class TestEveryAsset:
             "marts/fct_sales",
             "marts/rpt_abandoned_carts",
             "marts/rpt_daily_sales",
+            "marts/rpt_reorder_alerts",
             "marts/rpt_stock",
             "marts/rpt_top_stores",
         }
@@ -256,6 +258,7 @@ class TestLineage:
             "fct_sales": {*sold, "fx_rates"},
             "rpt_abandoned_carts": {"online_checkouts", "fx_rates"},
             "rpt_daily_sales": {*sold, "fx_rates"},
+            "rpt_reorder_alerts": {*moved, "suppliers"},
             "rpt_stock": moved,
             "rpt_top_stores": {*sold, "fx_rates"},
             "rpt_transactions_lifecycle": sold,
@@ -295,6 +298,11 @@ class TestLineage:
             ): rules.window(None),
             ("intermediate/int_inventory_movements", "marts/rpt_stock"): rules.window(27),
             ("marts/fct_inventory_daily", "marts/rpt_stock"): rules.window(27),
+            (
+                "intermediate/int_inventory_movements",
+                "marts/rpt_reorder_alerts",
+            ): rules.window(None),
+            ("marts/dim_supplier", "marts/rpt_reorder_alerts"): rules.from_global(None),
         }
 
 
