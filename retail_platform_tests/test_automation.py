@@ -70,9 +70,16 @@ LIFECYCLE = "marts/rpt_transactions_lifecycle"
 OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE}
 OF_BUSINESS_DAYS = {SALES, FACT, MART, "marts/rpt_top_stores", "marts/dim_date"}
 OF_OTHER_CHANNELS = {
-    *(f"intermediate/int_{name}" for name in ("pos_events", "online_orders", "online_checkouts")),
+    *(
+        f"intermediate/int_{name}"
+        for name in ("pos_events", "online_orders", "online_checkouts", "inventory_movements")
+    ),
     "marts/fct_checkouts",
+    "marts/fct_inventory_daily",
+    "marts/fct_inventory_movements",
     "marts/rpt_abandoned_carts",
+    "marts/rpt_reorder_alerts",
+    "marts/rpt_stock",
 }
 
 

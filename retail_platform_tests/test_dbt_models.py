@@ -660,6 +660,11 @@ def test_stock_by_hand(warehouse: Warehouse) -> None:
          money("8.6905")),
     ]  # fmt: skip
 
+    reconciles = "assert_stock_reconciles_with_movements"
+    assert outcomes(warehouse.dbt("test", "--select", reconciles)) == {reconciles: "pass"}
+    warehouse.execute("update marts.fct_inventory_daily set closing_units = 3 where size = 'M'")
+    assert outcomes(warehouse.dbt("test", "--select", reconciles)) == {reconciles: "fail"}
+
 
 def test_stock_is_as_defined(warehouse: Warehouse) -> None:
     """Written from the definitions, in exact arithmetic, for movements told late and corrected."""
