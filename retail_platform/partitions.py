@@ -293,13 +293,18 @@ class Partitioning:
         Args:
             days_before: None for all days before.
         """
-        before = HISTORY_DAYS if days_before is None else days_before
-        return self._mapping(dg.IdentityPartitionMapping(), _days(-before, days_after))
+        return self._mapping(dg.IdentityPartitionMapping(), _window(days_before, days_after))
 
-    def from_global(self) -> dg.PartitionMapping:
-        """Every country reads the one global partition of the same day."""
+    def from_global(self, days_before: int | None = 0, days_after: int = 0) -> dg.PartitionMapping:
+        """Every country reads the one global partition of the same day, or of days around it.
+
+        Args:
+            days_before: None for all days before.
+        """
         broadcast = dg.StaticPartitionMapping({ALL: list(self.codes)})
-        return self._mapping(broadcast, dg.IdentityPartitionMapping())
+        if days_before == days_after == 0:
+            return self._mapping(broadcast, dg.IdentityPartitionMapping())
+        return self._mapping(broadcast, _window(days_before, days_after))
 
     @staticmethod
     def _mapping(country: dg.PartitionMapping, day: dg.PartitionMapping) -> dg.PartitionMapping:
@@ -309,6 +314,10 @@ class Partitioning:
                 "day": dg.DimensionPartitionMapping("day", day),
             }
         )
+
+
+def _window(days_before: int | None, days_after: int) -> dg.PartitionMapping:
+    return _days(-(HISTORY_DAYS if days_before is None else days_before), days_after)
 
 
 def _days(start: int, end: int) -> dg.PartitionMapping:

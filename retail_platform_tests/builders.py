@@ -126,6 +126,32 @@ _VALID: Mapping[str, Row] = {
         "source_id": "till",
         "user_role": "cashier",
     },
+    "inventory_movements": {
+        "movement_id": "1",
+        "moved_at": "{day} 09:00:00",
+        "movement_type": "receipt",
+        "store_id": "21",
+        "product_id": "485",
+        "size": "M",
+        "quantity": "2",
+        "unit_cost": "16.1000",
+        "currency": "{currency}",
+        "supplier_id": "SUP-0001",
+        "counterpart_store_id": "",
+        "reference": "",
+    },
+    "suppliers": {
+        "supplier_id": "SUP-0001",
+        "name": "Weavers",
+        "home_country": "PT",
+        "category": "Masculine",
+        "currency": "EUR",
+        "lead_time_days": "14",
+        "minimum_order_quantity": "50",
+        "payment_terms_days": "30",
+        "on_time_rate": "0.9",
+        "contact_email": "orders@fake_supplier.com",
+    },
 }
 _NAMES = {"CN": "中国", "DE": "Deutschland", "ES": "España", "GB": "United Kingdom"}
 _SPOKEN = {"FR": "France", "PT": "Portugal", "US": "United States", **_NAMES}

@@ -66,6 +66,8 @@ _IDENTITY = {
     "online_orders": "order_id || ' ' || total_price || ' at ' || strftime(updated_at, '%M')",
     "online_checkouts": "checkout_id || ' at ' || strftime(updated_at, '%M') || ' after ' || "
     "coalesce(date_diff('minute', created_at, completed_at), 0)",
+    "inventory_movements": "movement_id || ' x' || quantity || ' on ' || cast(moved_at as date)",
+    "suppliers": "supplier_id || ' ' || lead_time_days",
     "stock_cdc": "coalesce(op, 'L') || stock_id || ' @' || lsn || ' = ' || on_hand",
 }
 """What tells two rows of a feed apart, as SQL over its RAW table."""
@@ -306,6 +308,49 @@ def checkout_pages(
     content = json.dumps({"checkouts": checkouts}).encode()
     name = f"online_checkouts_{country}_{day(batch):%Y%m%d}{part}.json"
     return Delivery(name, content, minute, tuple((country, identity) for identity in good))
+
+
+def movements(
+    country: str, batch: int, told: Sequence[tuple[int, int, int]], minute: float, part: str = ""
+) -> Delivery:
+    """Stock movements of one shop.
+
+    Args:
+        told: (business day, number of the movement on that day, pieces): received from a supplier
+            or, if negative, sold; the first of every day is a count.
+    """
+    made, good = [], {}
+    for moved, number, pieces in told:
+        kind = "count" if number == 1 else "receipt" if pieces > 0 else "sale"
+        identity = f"{moved}-{number}"
+        made.append(
+            row(
+                "inventory_movements",
+                country,
+                day(moved),
+                movement_id=identity,
+                movement_type=kind,
+                product_id=str(number % 2 + 1),
+                quantity=str(pieces),
+                supplier_id=f"SUP-000{number}" if kind == "receipt" else "",
+            )
+        )
+        if pieces or kind == "count":
+            good[f"{identity} x{pieces} on {day(moved)}"] = country
+    stem = f"inventory_movements_{country}_{day(batch):%Y%m%d}{part}.csv"
+    total = sum(pieces for _, _, pieces in told)
+    content = csv_text("inventory_movements", made) + f"TRL,{len(made)},{total}\n"
+    return Delivery(stem, content.encode(), minute, tuple((c, i) for i, c in good.items()))
+
+
+def purchasing(batch: int, lead_times: Mapping[int, int], minute: float) -> Delivery:
+    """Suppliers and the days they take to deliver."""
+    made = [
+        row("suppliers", supplier_id=f"SUP-000{n}", lead_time_days=str(days))
+        for n, days in lead_times.items()
+    ]
+    good = [(ALL, f"SUP-000{n} {days}") for n, days in lead_times.items()]
+    return _delivery(f"suppliers_{day(batch):%Y%m%d}.csv", "suppliers", made, minute, good)
 
 
 def stock_changes(

@@ -73,9 +73,16 @@ OF_BUSINESS_DAYS = {
     *("marts/fct_customer_behavior", "marts/rpt_rfm", "marts/rpt_cohort_retention"),
 }
 OF_OTHER_CHANNELS = {
-    *(f"intermediate/int_{name}" for name in ("pos_events", "online_orders", "online_checkouts")),
+    *(
+        f"intermediate/int_{name}"
+        for name in ("pos_events", "online_orders", "online_checkouts", "inventory_movements")
+    ),
     "marts/fct_checkouts",
+    "marts/fct_inventory_daily",
+    "marts/fct_inventory_movements",
     "marts/rpt_abandoned_carts",
+    "marts/rpt_reorder_alerts",
+    "marts/rpt_stock",
 }
 
 

@@ -32,8 +32,10 @@ from retail_platform_tests.histories import (
     differences,
     expected_raw,
     members,
+    movements,
     order_pages,
     partner_receipts,
+    purchasing,
     rates,
     rebuilt_from_scratch,
     sales,
@@ -48,7 +50,7 @@ FEW = 2
 HISTORIES = int(os.environ.get("RETAIL_TEST_HISTORIES", FEW))
 KINDS = [
     *("partner", "shops", "members", "articles", "broken", "again", "events", "stock", "orders"),
-    "checkouts",
+    *("checkouts", "movements", "purchasing"),
 ]
 DAYS = 12
 CARRIED = 6
@@ -126,6 +128,9 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     members("FR", 5, {1: "Lyon", 2: "Nice"}, 5),
     articles(5, {1: "Children", 2: "Feminine"}, 5),
     checkout_pages("CN", 2, [(2, 1, 1, 0), (2, 2, 1, 60)], 5),
+    purchasing(4, {2: 3, 3: 9}, 5),
+    movements("CN", 2, [(2, 2, 9), (2, 4, 3), (2, 3, -4)], 5),
+    movements("FR", 3, [(2, 2, 5), (3, 3, -7), (3, 4, 0)], 5),
     Visit("load ledger", after=3),
     Visit(),
     rates(1, 7, 10, of=(1,)),
@@ -146,6 +151,9 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     # Checkouts that are completed later, one of them on the last day that counts.
     checkout_pages("FR", 6, [(5, 1, 1, 0), (5, 2, 1, 30), (5, 3, 1, 0), (6, 1, 1, 0)], 13),
     checkout_pages("CN", 3, [(2, 1, 2, 61)], 13),
+    # Stock of all later days: received ten days ago, a day without a rate in between.
+    movements("FR", 11, [(1, 2, 3), (11, 3, -1)], 13),
+    movements("CN", 12, [(10, 3, -2), (12, 1, -1)], 13),
     # Changes of the 3rd before the full load of the 1st.
     stock_changes("CN", 3, [("D", 1, 30, 5), ("U", 2, 31, 7)], 13),
     Visit("before models"),
@@ -156,6 +164,9 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     # Beyond the lookback, and an older version after a newer one.
     checkout_pages("FR", 12, [(5, 1, 9, 10_080), (6, 1, 9, 61)], 20),
     checkout_pages("FR", 7, [(5, 1, 5, 0), (5, 3, 5, 90)], 20),
+    # The sale was never made, and the supplier takes longer since before it was.
+    movements("FR", 3, [(2, 2, 1)], 20),
+    purchasing(2, {2: 8}, 20),
     stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 20),
     stock_changes("CN", 2, [("U", 1, 20, 5), ("U", 1, 30, 6)], 20),
     members("FR", 2, {1: "Lyon"}, 20),
@@ -247,6 +258,11 @@ def random_history(seed: int) -> list[Step]:
                 begun = [(sold, n, chance.randint(0, 9), chance.choice(after))
                          for sold, n, _ in lines()]  # fmt: skip
                 step = checkout_pages(country, batch, begun, minute, chance.choice(["", "_2"]))
+            case "movements":
+                told = [(sold, n, n * chance.choice([-2, -1, 0, 1, 2])) for sold, n, _ in lines()]
+                step = movements(country, batch, told, minute, chance.choice(["", "_b"]))
+            case "purchasing":
+                step = purchasing(batch, {n: chance.randint(1, 20) for n in (2, 3)}, minute)
             case "stock":
                 ops = "L" if chance.random() < 0.3 else "IUUD"
                 log = {

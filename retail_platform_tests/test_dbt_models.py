@@ -6,16 +6,20 @@ Rules inside one model are unit tests beside the model; what is made of customer
 
 import calendar
 import json
+import math
 import random
 import re
 import shutil
+import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cache
+from fractions import Fraction
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import holidays
 import pytest
@@ -120,6 +124,46 @@ def refund(country: str, number: int, made: str, rng: random.Random) -> Row:
         "currency": {"FR": "EUR", "US": "USD"}[country],
         "refund_line_items": json.dumps(lines),
     }
+
+
+def movement(country: str, number: int, kind: str, at: str, **values: object) -> Row:
+    """One piece of an article that costs ten, moved in the first shop."""
+    taken = kind in ("sale", "transfer_out")
+    return {
+        "movement_id": f"m{number}",
+        "moved_at": datetime.fromisoformat(at),
+        "movement_type": kind,
+        "store_id": 1,
+        "product_id": 1,
+        "size": "M",
+        "quantity": -1 if taken else 1,
+        "unit_cost": Decimal("10.0000"),
+        "currency": {"FR": "EUR", "US": "USD"}[country],
+        "supplier_id": "SUP-1" if kind == "receipt" else None,
+        **values,
+    }
+
+
+def any_movement(country: str, number: int, at: str, rng: random.Random) -> Row:
+    """Few items, so that movements meet; much is sold, so that stock ends, and falls below none."""
+    kind = rng.choice(("receipt", "sale", "sale", "sale", "return", "count"))
+    if rng.random() < 0.2:
+        kind = rng.choice(("transfer_in", "transfer_out"))
+    pieces = rng.randint(1, 4)
+    if kind == "count":
+        pieces = rng.randint(-2, 2)
+    return movement(
+        country,
+        number,
+        kind,
+        at,
+        store_id=rng.randint(1, 2),
+        product_id=rng.randint(1, 3),
+        size=rng.choice(("M", None)),
+        quantity=-pieces if kind in ("sale", "transfer_out") else pieces,
+        unit_cost=Decimal(rng.randint(0, 99_999)) / 10_000,
+        supplier_id=f"SUP-{rng.randint(1, 3)}" if kind == "receipt" else None,
+    )
 
 
 FRI, SAT, SUN = date(2025, 1, 10), date(2025, 1, 11), date(2025, 1, 12)
@@ -538,6 +582,236 @@ def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> N
     }
 
 
+# -------------------------------------------------------------------------------------- inventory
+
+
+INVENTORY = "+rpt_reorder_alerts +fct_inventory_movements +dim_product"
+
+
+def test_stock_by_hand(warehouse: Warehouse) -> None:
+    """Three pieces are received, two sold; the receipt of a fourth is told three days late."""
+    friday, saturday = f"{FRI} 09:00", f"{SAT} 09:00"
+    warehouse.deliver("fx_rates", "ALL", FRI, [rate(FRI, "USD", "1.25")])
+    deliver = partial(warehouse.deliver, "inventory_movements", "US")
+    deliver(FRI, [movement("US", 1, "receipt", friday, quantity=3)])
+    deliver(
+        SAT,
+        [
+            movement("US", 2, "sale", saturday, quantity=-2, unit_cost=Decimal(11)),
+            movement("US", 3, "receipt", saturday, size=None),
+        ],
+    )
+    warehouse.run(INVENTORY)
+    deliver(
+        FRI + timedelta(days=3),
+        [movement("US", 4, "receipt", friday, unit_cost=Decimal(14))],
+    )
+    monday = {"first_day": FRI + timedelta(days=3), "last_day": FRI + timedelta(days=3)}
+    warehouse.run("stg_inventory_movements", countries="US", **monday)
+    warehouse.run(
+        "int_inventory_movements fct_inventory_movements",
+        countries="US", first_day=FRI, last_day=FRI,
+    )  # fmt: skip
+    warehouse.run("fct_inventory_daily rpt_stock", countries="US", first_day=FRI, last_day=SUN)
+
+    money = Decimal
+    assert warehouse.execute(
+        "select movement_id, signed_quantity, cost_amount_local, cost_amount_eur"
+        " from marts.fct_inventory_movements order by all"
+    ) == [
+        ("m1", 3, money("30.00"), money("24.00")),
+        ("m2", -2, money("-22.00"), money("-17.60")),
+        ("m3", 1, money("10.00"), money("8.00")),
+        ("m4", 1, money("14.00"), money("11.20")),
+    ]
+    assert warehouse.execute(
+        "select business_date, size, opening_units, received_units, sold_units, closing_units,"
+        " average_unit_cost_local, closing_value_local, closing_value_eur"
+        " from marts.fct_inventory_daily order by all"
+    ) == [
+        (FRI, "M", 0, 4, 0, 4, money("11.0000"), money("44.00"), money("35.20")),
+        (SAT, "M", 4, 0, 2, 2, money("11.0000"), money("22.00"), money("17.60")),
+        (SAT, None, 0, 1, 0, 1, money("10.0000"), money("10.00"), money("8.00")),
+    ]
+    assert warehouse.execute(
+        "select business_date, on_hand_units, sold_units_28d, days_of_supply, weeks_of_supply,"
+        " sell_through_of_supply_rate, sell_through_of_opening_rate, average_stock_value_28d_local,"
+        " annual_stock_turn from marts.rpt_stock where size = 'M' order by all"
+    ) == [
+        (FRI, 4, 0, None, None, money("0.0000"), None, money("44.00"), money("0.0000")),
+        # 2 of 4; 22 * 365 / 28 = 286.786 a year from a stock of 33
+        (SAT, 2, 2, money("28.0000"), money("4.0000"), money("0.5000"), None, money("33.00"),
+         money("8.6905")),
+    ]  # fmt: skip
+
+    reconciles = "assert_stock_reconciles_with_movements"
+    assert outcomes(warehouse.dbt("test", "--select", reconciles)) == {reconciles: "pass"}
+    warehouse.execute("update marts.fct_inventory_daily set closing_units = 3 where size = 'M'")
+    assert outcomes(warehouse.dbt("test", "--select", reconciles)) == {reconciles: "fail"}
+
+
+def test_stock_is_as_defined(warehouse: Warehouse) -> None:
+    """Written from the definitions, in exact arithmetic, for movements told late and corrected."""
+    rng = random.Random(SEED)
+    days = [FIRST + timedelta(days=n) for n in range(45) if n % 7]
+    for rated in (FIRST, FIRST + timedelta(days=20), FIRST + timedelta(days=36)):
+        warehouse.deliver("fx_rates", "ALL", rated, [rate(rated, "USD", "1.25")])
+    newest: dict[tuple[str, date, str], Row] = {}
+    terms: list[tuple[date, dict[str, int]]] = []
+    for batch in days[::9]:
+        terms.append((batch, {f"SUP-{n}": rng.randint(0, 9) for n in (1, 2, 3) if n < len(terms)}))
+        suppliers = [{"supplier_id": s, "lead_time_days": n} for s, n in terms[-1][1].items()]
+        warehouse.deliver("suppliers", "ALL", batch, suppliers)
+    for batch in days:
+        for country in ("FR", "US"):
+            told = []
+            for number in rng.sample(range(1, 60), 6):
+                moved = max(FIRST, batch - timedelta(days=rng.choice((0, 0, 1, 5))))
+                if moved in days:
+                    told.append(any_movement(country, number, f"{moved} 12:00", rng))
+            warehouse.deliver("inventory_movements", country, batch, told)
+            for m in told:
+                newest[country, m["moved_at"].date(), m["movement_id"]] = m
+
+    warehouse.run(INVENTORY)
+
+    expected_daily, expected_report = stock_as_defined(newest)
+    daily = warehouse.execute(
+        "select country, business_date, store_id, product_id, coalesce(size, ''), opening_units,"
+        " received_units, sold_units, returned_units, transferred_in_units, transferred_out_units,"
+        " counted_units, closing_units, movements, average_unit_cost_local, closing_value_local,"
+        " closing_value_eur from marts.fct_inventory_daily order by all"
+    )
+    assert daily == sorted(expected_daily)
+    assert any(row[12] < 0 for row in daily), "stock below none is shown"
+    report = warehouse.execute(
+        "select country, business_date, store_id, product_id, coalesce(size, ''), on_hand_units,"
+        " opening_units_28d, received_units_28d, sold_units_28d, average_daily_units_28d,"
+        " daily_units_deviation_28d, days_of_supply, weeks_of_supply, sell_through_of_supply_rate,"
+        " sell_through_of_opening_rate, on_hand_value_local, cost_of_sales_28d_local,"
+        " average_stock_value_28d_local, annual_stock_turn from marts.rpt_stock order by all"
+    )
+    assert report == sorted(expected_report)
+    alerts = warehouse.execute(
+        "select country, business_date, store_id, product_id, coalesce(size, ''), supplier_id,"
+        " lead_time_days, reorder_point_units, is_alert from marts.rpt_reorder_alerts order by all"
+    )
+    assert alerts == sorted(alerts_as_defined(expected_report, newest, terms))
+    assert {is_alert for *_, is_alert in alerts} == {True, False, None}
+    tests = " ".join(
+        f"{model},test_type:data"
+        for model in ("int_inventory_movements", "fct_inventory_movements", "fct_inventory_daily",
+                      "rpt_stock", "rpt_reorder_alerts")
+    )  # fmt: skip
+    status = outcomes(warehouse.dbt("test", "--select", tests))
+    assert len(status) > 15
+    assert {name for name, s in status.items() if s != "pass"} == {
+        "assert_no_inventory_day_without_fx_rate",
+        "fct_inventory_daily__closing_units__not_negative",
+        "fct_inventory_movements__product_id__in_dim_product",
+        "rpt_reorder_alerts__lead_time__known",
+    }
+
+
+def stock_as_defined(
+    movements: Mapping[tuple[str, date, str], Row],
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Rows of fct_inventory_daily and rpt_stock, item by item and day by day."""
+
+    def rounded(value: Fraction, places: int) -> Decimal:
+        exact = Decimal(value.numerator) / Decimal(value.denominator)
+        return exact.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+
+    def per(part: int | Decimal, whole: int | Decimal) -> Decimal | None:
+        return rounded(Fraction(part) / Fraction(whole), 4) if whole > 0 else None
+
+    def cost(m: Row) -> Decimal:
+        return (m["quantity"] * m["unit_cost"]).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+    def pieces(of: Sequence[Row], *kinds: str) -> int:
+        return sum(m["quantity"] for m in of if m["movement_type"] in kinds)
+
+    kinds = ("receipt", "sale", "return", "transfer_in", "transfer_out", "count")
+    moved_on: dict[tuple[Any, ...], dict[date, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    country_days: dict[str, set[date]] = defaultdict(set)
+    for (country, day, _), m in movements.items():
+        moved_on[country, m["store_id"], m["product_id"], m["size"] or ""][day].append(m)
+        # a rate serves its day and six more
+        if country == "FR" or (day - FIRST).days in {*range(7), *range(20, 27), *range(36, 43)}:
+            country_days[country].add(day)
+    daily, report = [], []
+    for (country, *item), by_day in moved_on.items():
+        value_on: dict[date, Decimal] = {}
+        for day in sorted(country_days[country]):
+            until = [m for d, of_day in by_day.items() if d <= day for m in of_day]
+            today = by_day.get(day, [])
+            receipts = [m for m in until if m["movement_type"] == "receipt"]
+            closing = pieces(until, *kinds)
+            valued = receipts or until
+            weight = sum(abs(m["quantity"]) for m in valued)
+            average, value = None, Decimal("0.00")
+            if weight:
+                total = sum((abs(cost(m)) for m in valued), Decimal())
+                average = rounded(Fraction(total) / weight, 4)
+                value = rounded(Fraction(closing * average), 2)
+            euros = rounded(Fraction(value) * (1 if country == "FR" else Fraction(4, 5)), 2)
+            value_on[day] = value
+            if today or closing:
+                received, sold, returned, come, gone, counted = (pieces(today, k) for k in kinds)
+                daily.append(
+                    (country, day, *item, closing - pieces(today, *kinds), received, -sold,
+                     returned, come, -gone, counted, closing, len(today), average, value, euros)
+                )  # fmt: skip
+            window = [day - timedelta(days=n) for n in range(28)]
+            in_window = [m for d in window for m in by_day.get(d, ())]
+            if not in_window and not closing:
+                continue
+            sold_each_day = [-pieces(by_day.get(d, ()), "sale") for d in window]
+            sold, received = sum(sold_each_day), pieces(in_window, "receipt", "transfer_in")
+            opening = closing - pieces(in_window, *kinds)
+            spent = -sum(
+                (cost(m) for m in in_window if m["movement_type"] in ("sale", "return")), Decimal()
+            )
+            values = [value_on.get(d, Decimal()) for d in window if d in country_days[country]]
+            stock = rounded(Fraction(sum(values, Decimal())) / len(values), 2)
+            deviation = Decimal(statistics.stdev(sold_each_day)).quantize(Decimal("0.0001"))
+            report.append(
+                (country, day, *item, closing, opening, received, sold, per(sold, 28), deviation,
+                 per(closing * 28, sold), per(closing * 4, sold), per(sold, opening + received),
+                 per(sold, opening), value, spent, stock, per(spent * 365, stock * 28))
+            )  # fmt: skip
+    return daily, report
+
+
+def alerts_as_defined(
+    report: Sequence[tuple[Any, ...]],
+    movements: Mapping[tuple[str, date, str], Row],
+    terms: Sequence[tuple[date, Mapping[str, int]]],
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of rpt_reorder_alerts, from those of rpt_stock."""
+    for country, day, *rest in report:
+        item, (on_hand, _, _, sold, daily, deviation) = rest[:3], rest[3:9]
+        if not sold:
+            continue
+        receipts = [
+            (moved, m["movement_id"], m["supplier_id"])
+            for (of, moved, _), m in movements.items()
+            if of == country
+            and moved <= day
+            and m["movement_type"] == "receipt"
+            and [m["store_id"], m["product_id"], m["size"] or ""] == item
+        ]
+        supplier = max(receipts)[-1] if receipts else None
+        agreed = [of[supplier] for batch, of in terms if batch <= day and supplier in of]
+        if not agreed:
+            yield (country, day, *item, supplier, None, None, None)
+            continue
+        time = agreed[-1]
+        safety = 1.645 * math.sqrt(time * float(deviation) ** 2 + float(daily) ** 2 * 2**2)
+        point = daily * time + Decimal(safety).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+        yield (country, day, *item, supplier, time, point, on_hand <= point)
+
+
 # --------------------------------------------------------------------------------------- calendar
 
 
@@ -692,6 +966,8 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
     if feed == "pos_events":
         lines = random_rows("transactions", country, day, rng)
         return [till_event(n, line, rng) for n, line in enumerate(lines)]
+    if feed == "inventory_movements":
+        return [any_movement(country, n, moment(), rng) for n in some(5)]
     if feed == "stock_cdc":
         return [
             {"op": rng.choice((None, "I", "U", "U", "D")), "stock_id": n, "lsn": rng.randint(1, 9),
@@ -709,9 +985,8 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
         ],
         "crm_contacts": [{"contact_id": f"c{n}", "lead_source": label,
                           "last_modified_at": moment()} for n in some(3)],
-        "inventory_movements": [{"movement_id": f"m{n}", "reference": label, "moved_at": moment()}
-                                for n in some(3)],
-        "suppliers": [{"supplier_id": f"SUP-{n}", "category": label} for n in some(3)],
+        "suppliers": [{"supplier_id": f"SUP-{n}", "lead_time_days": rng.randint(1, 9)}
+                      for n in some(3)],
         "weather": [{"city": label, "observed_on": day, "wind_kmh": float(n)} for n in some(3)],
         "competitor_prices": [{"competitor": label, "product_id": n, "observed_on": day}
                               for n in some(3)],
@@ -732,7 +1007,7 @@ def contents(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]]]:
 def touched_days(warehouse: Warehouse, countries: set[str], first: date, last: date) -> set[date]:
     """Business days that the staged rows of these batches have a part in."""
     dated = (
-        *("transactions", "partner_sales", "pos_events"),
+        *("transactions", "partner_sales", "pos_events", "inventory_movements"),
         *("online_orders", "online_refunds", "online_checkouts"),
     )
     rows = warehouse.execute(
@@ -743,6 +1018,8 @@ def touched_days(warehouse: Warehouse, countries: set[str], first: date, last: d
         )
         + """
         select rate_date + unnest([0, 6]) from staging.stg_fx_rates
+        where batch_date between $1 and $2 and list_contains($3, country) union
+        select batch_date from staging.stg_suppliers
         where batch_date between $1 and $2 and list_contains($3, country)
         """,
         [first, last, sorted(countries)],

@@ -34,8 +34,11 @@ MARTS = {
     "dim_product",
     "dim_promotion",
     "dim_store",
+    "dim_supplier",
     "fct_checkouts",
     "fct_customer_behavior",
+    "fct_inventory_daily",
+    "fct_inventory_movements",
     "fct_sales",
     "rpt_abandoned_carts",
     "rpt_cohort_retention",
@@ -43,11 +46,14 @@ MARTS = {
     "rpt_like_for_like",
     "rpt_returns",
     "rpt_rfm",
+    "rpt_reorder_alerts",
+    "rpt_stock",
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
 }
 INTERMEDIATE = {
     "int_fx_rates",
+    "int_inventory_movements",
     "int_online_checkouts",
     "int_online_orders",
     "int_online_refunds",
@@ -163,6 +169,7 @@ class TestEveryAsset:
             and spec.automation_condition.get_label() == "when_inputs_arrive_or_stale"
         }
         assert rebuilt == {
+            "intermediate/int_inventory_movements",
             "intermediate/int_online_checkouts",
             "intermediate/int_online_orders",
             "intermediate/int_online_refunds",
@@ -172,6 +179,8 @@ class TestEveryAsset:
             "marts/dim_date",
             "marts/fct_checkouts",
             "marts/fct_customer_behavior",
+            "marts/fct_inventory_daily",
+            "marts/fct_inventory_movements",
             "marts/fct_sales",
             "marts/rpt_abandoned_carts",
             "marts/rpt_cohort_retention",
@@ -179,6 +188,8 @@ class TestEveryAsset:
             "marts/rpt_like_for_like",
             "marts/rpt_returns",
             "marts/rpt_rfm",
+            "marts/rpt_reorder_alerts",
+            "marts/rpt_stock",
             "marts/rpt_top_stores",
         }
 
@@ -256,6 +267,7 @@ class TestLineage:
 
         of_the_night = {"transactions", "partner_sales"}
         sold = {*of_the_night, "pos_events", "online_orders", "online_refunds"}
+        moved = {"inventory_movements", "fx_rates"}
         assert {mart: feeds_above(dg.AssetKey(["marts", mart])) for mart in MARTS} == {
             "dim_customer": {"customers"},
             "dim_date": sold,
@@ -263,8 +275,11 @@ class TestLineage:
             "dim_product": {"products"},
             "dim_promotion": {"discounts"},
             "dim_store": {"stores", "partner_stores"},
+            "dim_supplier": {"suppliers"},
             "fct_checkouts": {"online_checkouts", "fx_rates"},
             "fct_customer_behavior": {*sold, "fx_rates"},
+            "fct_inventory_daily": moved,
+            "fct_inventory_movements": moved,
             "fct_sales": {*sold, "fx_rates"},
             "rpt_abandoned_carts": {"online_checkouts", "fx_rates"},
             "rpt_cohort_retention": {*sold, "fx_rates"},
@@ -272,6 +287,8 @@ class TestLineage:
             "rpt_like_for_like": {*sold, "fx_rates"},
             "rpt_returns": {*sold, "fx_rates"},
             "rpt_rfm": {*sold, "fx_rates"},
+            "rpt_reorder_alerts": {*moved, "suppliers"},
+            "rpt_stock": moved,
             "rpt_top_stores": {*sold, "fx_rates"},
             "rpt_transactions_lifecycle": of_the_night,
         }
@@ -296,6 +313,10 @@ class TestLineage:
             ("staging/stg_online_orders", "intermediate/int_online_orders"): rules.lookback(),
             ("staging/stg_online_refunds", "intermediate/int_online_refunds"): rules.lookback(),
             ("staging/stg_online_checkouts", "intermediate/int_online_checkouts"): rules.lookback(),
+            (
+                "staging/stg_inventory_movements",
+                "intermediate/int_inventory_movements",
+            ): rules.lookback(),
             ("staging/stg_fx_rates", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("staging/late_days_global", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("intermediate/int_fx_rates", "marts/fct_sales"): rules.from_global(),
@@ -304,6 +325,19 @@ class TestLineage:
             ("marts/fct_sales", "marts/rpt_returns"): rules.window(0, 60),
             ("marts/fct_customer_behavior", "marts/rpt_rfm"): rules.window(364),
             ("marts/fct_customer_behavior", "marts/rpt_cohort_retention"): rules.window(None),
+            ("intermediate/int_fx_rates", "marts/fct_inventory_movements"): rules.from_global(),
+            ("intermediate/int_fx_rates", "marts/fct_inventory_daily"): rules.from_global(),
+            (
+                "intermediate/int_inventory_movements",
+                "marts/fct_inventory_daily",
+            ): rules.window(None),
+            ("intermediate/int_inventory_movements", "marts/rpt_stock"): rules.window(27),
+            ("marts/fct_inventory_daily", "marts/rpt_stock"): rules.window(27),
+            (
+                "intermediate/int_inventory_movements",
+                "marts/rpt_reorder_alerts",
+            ): rules.window(None),
+            ("marts/dim_supplier", "marts/rpt_reorder_alerts"): rules.from_global(None),
         }
 
 

@@ -239,6 +239,17 @@ class TestDependencies:
             "ALL|2025-01-03"
         }
 
+    def test_a_global_partition_read_later_serves_every_country_from_its_day_on(self) -> None:
+        closed = Partitioning.build(REGISTRY, date(2025, 1, 1), date(2025, 1, 5))
+        of, everywhere = closed.of(Scope.COUNTRY), closed.of(Scope.GLOBAL)
+        subset = everywhere.empty_subset().with_partition_keys(["ALL|2025-01-03"])
+        found = closed.from_global(None).get_downstream_partitions_for_partitions(
+            subset, everywhere, of
+        )
+        assert set(found.get_partition_keys()) == set().union(
+            *(_days(country, "2025-01-03", 3) for country in ORDER)
+        )
+
     def test_a_rate_is_carried_for_a_week_and_may_come_a_week_late(self) -> None:
         mapping = PARTITIONING.carried_rates()
         found = self.downstream(mapping, "ALL|2025-01-10", Scope.GLOBAL, Scope.GLOBAL)

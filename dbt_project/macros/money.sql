@@ -17,6 +17,11 @@
     {{ quotient(amount, how_many, 'decimal(24, 6)', 2, 'decimal(18, 2)') }}
 {%- endmacro %}
 
+{#- Cost of one piece, to four decimals as it is reported; null of no pieces. -#}
+{% macro cost_per_piece(cost, pieces) -%}
+    {{ quotient(cost, pieces, 'decimal(28, 8)', 4, 'decimal(18, 4)') }}
+{%- endmacro %}
+
 {#- A count as a share of another, 0 to 1, to four decimals; null where there is nothing to share.
     With fewer decimals in between, shares next to a tie would become one. -#}
 {% macro share_of(part, whole) -%}

@@ -23,7 +23,12 @@ from retail_platform.resilience.steps import transient_failures_retried
 from retail_platform.resources import DbtResource, DuckDBResource
 from retail_platform.warehouse.protocol import Warehouse
 
-_CONVERTED = {"fct_sales": "int_sales", "fct_checkouts": "int_online_checkouts"}
+_CONVERTED = {
+    "fct_sales": "int_sales",
+    "fct_checkouts": "int_online_checkouts",
+    "fct_inventory_movements": "int_inventory_movements",
+    "fct_inventory_daily": "int_inventory_movements",
+}
 """Facts in euros, and what they convert: a fact leaves out the days that lack a rate."""
 
 

@@ -220,18 +220,17 @@ class ModelTranslator(DagsterDbtTranslator):
                 return None
             return self._partitioning.same_day()
         scope, parent_scope = scope_of(dbt_resource_props), scope_of(parent)
+        window = dbt_resource_props["meta"].get("reads", {}).get(parent["name"], {})
+        before, days_after = window.get("days_before", 0), window.get("days_after", 0)
+        days_before = None if before == "all" else before
         if scope is not parent_scope:
-            return self._partitioning.from_global()
+            return self._partitioning.from_global(days_before, days_after)
         if "business_day" in dbt_resource_props["tags"] and "batch_day" in parent["tags"]:
             if scope is Scope.GLOBAL:
                 return self._partitioning.carried_rates()
             return self._partitioning.lookback()
-        window = dbt_resource_props["meta"].get("reads", {}).get(parent["name"])
         if window:
-            before = window.get("days_before", 0)
-            return self._partitioning.window(
-                None if before == "all" else before, window.get("days_after", 0)
-            )
+            return self._partitioning.window(days_before, days_after)
         return self._partitioning.same_day()
 
     def get_asset_spec(
