@@ -599,6 +599,18 @@ class TestRanges:
         requests = range_requests(wanted, record.graph, record.platform.run_order)
         assert [record.covered(r) for r in requests] == [{on(4, ALL)}, {on(4)}]
 
+    def test_what_looks_back_has_a_run_after_its_input(self, record: Record) -> None:
+        """In the same run its step would be skipped, and nothing would say so."""
+        wanted = {Partition("FR", day(n)) for n in (4, 5, 6)}
+        names = (COHORTS, CUSTOMERS, FACT, RFM)
+        requests = range_requests(
+            {dg.AssetKey(name.split("/")): wanted for name in names},
+            record.graph,
+            record.platform.run_order,
+        )
+        assert [assets_of(r) for r in requests] == [{FACT, CUSTOMERS}, {COHORTS, RFM}]
+        assert all(record.covered(r) == between(4, 6) for r in requests)
+
     def test_a_ragged_selection_is_covered_exactly(self, record: Record) -> None:
         wanted = {Partition("FR", day(n)) for n in (1, 2, 9)} | {Partition("CN", day(2))}
         requests = range_requests(
@@ -698,7 +710,7 @@ class TestFreshness:
             assert self.requests_at(record, self.LAST_BATCH + timedelta(hours=hours)) == []
         # The week is that of the failure: 14th to 20th. Nothing has come for its last two days.
         (request,) = self.requests_at(record, self.LAST_BATCH + timedelta(hours=49))
-        assert assets_of(request) == OF_BUSINESS_DAYS | LOOKING_BACK
+        assert assets_of(request) == OF_BUSINESS_DAYS
         assert record.covered(request) == french(date(2025, 3, 14), date(2025, 3, 18))
 
     def test_once_per_failure(self, record: Record) -> None:
