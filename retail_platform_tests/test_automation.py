@@ -8,7 +8,7 @@ shown by the convergence tests.
 import logging
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -68,10 +68,13 @@ RATES = "intermediate/int_fx_rates"
 FACT = "marts/fct_sales"
 LIFECYCLE = "marts/rpt_transactions_lifecycle"
 OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE}
-OF_BUSINESS_DAYS = {
-    *(SALES, FACT, MART, "marts/rpt_top_stores", "marts/dim_date"),
-    *("marts/fct_customer_behavior", "marts/rpt_rfm", "marts/rpt_cohort_retention"),
-}
+CUSTOMERS = "marts/fct_customer_behavior"
+RFM, COHORTS = "marts/rpt_rfm", "marts/rpt_cohort_retention"
+LAST_DAY = date(2025, 3, 31)
+LOOKING_BACK = {RFM, COHORTS}
+"""Reports that read days before their own: later days change with a day, and a new day has inputs
+already. They are built after their input, in a run of their own."""
+OF_BUSINESS_DAYS = {SALES, FACT, MART, CUSTOMERS, "marts/rpt_top_stores", "marts/dim_date"}
 OF_OTHER_CHANNELS = {
     *(
         f"intermediate/int_{name}"
@@ -88,7 +91,10 @@ OF_OTHER_CHANNELS = {
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Platform:
-    return small_platform(tmp_path_factory.mktemp("home"), dbt_work_dir)
+    """Of a closed period: reports that look back have a partition on every later day."""
+    return small_platform(
+        tmp_path_factory.mktemp("home"), dbt_work_dir, lambda s: replace(s, last_day=LAST_DAY)
+    )
 
 
 @dataclass
@@ -205,6 +211,11 @@ def assets_of(request: dg.RunRequest) -> set[str]:
     return {key.to_user_string() for key in request.asset_selection or []}
 
 
+def of_their_days(requests: Iterable[dg.RunRequest]) -> list[dg.RunRequest]:
+    """Without the runs of reports that look back, which every new day asks for."""
+    return [request for request in requests if not assets_of(request) <= LOOKING_BACK]
+
+
 def on(number: int, country: str = "FR") -> str:
     """Key of a partition of the small world."""
     return str(Partition(country, day(number)))
@@ -294,6 +305,8 @@ class TestAnInputIsNewer:
             (SALES, "staging/late_days", "CN"),
             (RATES, "staging/stg_fx_rates", ALL),
             (FACT, RATES, ALL),
+            (RFM, CUSTOMERS, "FR"),
+            (COHORTS, CUSTOMERS, "CN"),
         ],
     )
     def test_an_input_concerns_the_partitions_that_dagsters_mapping_says(
@@ -340,6 +353,10 @@ class TestWhatIsAskedFor:
         assert assets_of(business) == OF_BUSINESS_DAYS
         assert record.covered(business) == between(4, 10)
         record.ran(business)
+        # What looks back on these days, and on all days before them, follows.
+        for later in record.requests():
+            assert assets_of(later) <= LOOKING_BACK
+            record.ran(later)
         assert record.requests() == []
 
     def test_feeds_that_want_different_days_share_a_run_that_leaves_the_others_alone(
@@ -485,14 +502,19 @@ class TestWhatIsAskedFor:
         assert seen == [{Partition("FR", day(10))}]
 
     def test_a_new_day_is_built_from_what_is_carried_into_it(self, record: Record) -> None:
-        """Friday's exchange rate is Saturday's too; nobody's sales are invented for it."""
+        """Friday's exchange rate is Saturday's too, and customers of Friday are in the report of
+        Saturday; nobody's sales are invented for it."""
         friday = datetime(2025, 3, 7, 12, tzinfo=UTC)
         with freeze_time(friday):
             record.built("staging/stg_fx_rates", f"{ALL}|2025-03-07")
             record.built(STAGING, "CN|2025-03-07")
             record.settled()
         with freeze_time(friday + timedelta(days=1)):
-            assert record.asked() == {RATES: {f"{ALL}|2025-03-08"}}
+            assert record.asked() == {
+                RATES: {f"{ALL}|2025-03-08"},
+                RFM: {"CN|2025-03-08"},
+                COHORTS: {"CN|2025-03-08"},
+            }
 
     def test_a_quiet_look_compares_nothing(
         self, record: Record, monkeypatch: pytest.MonkeyPatch
@@ -523,6 +545,9 @@ class TestWhatIsAskedFor:
         ]
         for request in requests:
             record.ran(request)
+        for later in record.tick():
+            assert assets_of(later) <= LOOKING_BACK
+            record.ran(later)
         assert record.tick() == []
 
     @pytest.mark.parametrize("news", ["event", "time"])
@@ -580,6 +605,18 @@ class TestRanges:
         }
         requests = range_requests(wanted, record.graph, record.platform.run_order)
         assert [record.covered(r) for r in requests] == [{on(4, ALL)}, {on(4)}]
+
+    def test_what_looks_back_has_a_run_after_its_input(self, record: Record) -> None:
+        """In the same run its step would be skipped, and nothing would say so."""
+        wanted = {Partition("FR", day(n)) for n in (4, 5, 6)}
+        names = (COHORTS, CUSTOMERS, FACT, RFM)
+        requests = range_requests(
+            {dg.AssetKey(name.split("/")): wanted for name in names},
+            record.graph,
+            record.platform.run_order,
+        )
+        assert [assets_of(r) for r in requests] == [{FACT, CUSTOMERS}, {COHORTS, RFM}]
+        assert all(record.covered(r) == between(4, 6) for r in requests)
 
     def test_a_ragged_selection_is_covered_exactly(self, record: Record) -> None:
         wanted = {Partition("FR", day(n)) for n in (1, 2, 9)} | {Partition("CN", day(2))}
@@ -668,7 +705,7 @@ class TestFreshness:
         """What is asked for after the freshness daemon has looked."""
         with freeze_time(at):
             list(FreshnessDaemon().run_iteration(Location(record)))
-            return record.tick()
+            return of_their_days(record.tick())
 
     def test_an_installation_has_the_daemon(self, record: Record) -> None:
         assert FreshnessDaemon.daemon_type() in record.instance.get_required_daemon_types()
@@ -713,13 +750,13 @@ class TestFreshness:
         next_day = self.LAST_BATCH + timedelta(days=1)
         with freeze_time(next_day):
             record.built("inbox/transactions", "FR|2025-03-19")
-            (batch,) = record.requests()
+            (batch,) = of_their_days(record.requests())
             record.ran(batch)
-            (business,) = record.requests()
+            (business,) = of_their_days(record.requests())
             record.ran(business, but={MART})  # its input is newer than its attempt
-            (alone,) = record.requests()
+            (alone,) = of_their_days(record.requests())
             record.ran(alone, but={MART})
-            assert record.requests() == []
+            assert of_their_days(record.requests()) == []
         (request,) = self.requests_at(record, next_day + timedelta(hours=25))
         assert assets_of(request) == {MART}
         # The 19th was never built: it is left to the people who see the failed run.
@@ -888,4 +925,6 @@ class TestNightlySchedule:
             ).asset_layer.executable_asset_keys
         }
         everything = {key.to_user_string() for key in record.graph.materializable_asset_keys}
-        assert everything - taken_in == OF_BUSINESS_DAYS | OF_OTHER_CHANNELS | {RATES}
+        assert everything - taken_in == (
+            OF_BUSINESS_DAYS | LOOKING_BACK | OF_OTHER_CHANNELS | {RATES}
+        )

@@ -20,6 +20,8 @@ from retail_platform.transform.dbt_project import DbtProject
 from retail_platform_tests.histories import (
     COUNTRIES,
     FAULTS,
+    FIRST_DAY,
+    LAST_DAY,
     Delivery,
     Installation,
     Step,
@@ -53,8 +55,6 @@ KINDS = [
     *("checkouts", "movements", "purchasing"),
 ]
 DAYS = 12
-CARRIED = 6
-"""Days that a rate is carried: so far beyond the last delivery there is something to build."""
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,8 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
 def test_late_and_corrected_deliveries_end_like_a_rebuild_even_without_the_warehouse(
     play: Play,
 ) -> None:
-    play(LATE_AND_CORRECTED, DAYS + CARRIED)
+    # all of them: a month is closed long after its last delivery
+    play(LATE_AND_CORRECTED, (LAST_DAY - FIRST_DAY).days + 1)
 
 
 @pytest.mark.timeout(600)

@@ -334,6 +334,28 @@ def _same_run(
     )
 
 
+def layers(asset_graph: BaseAssetGraph, keys: Collection[dg.AssetKey]) -> list[list[dg.AssetKey]]:
+    """Assets in the order of the runs that build them.
+
+    What reads other partitions of an input than its own has a step of its own, and Dagster skips a
+    step if the one before it yields no outputs; ours record partitions instead.
+    """
+    layer: dict[dg.AssetKey, int] = {}
+    for key in asset_graph.toposorted_asset_keys:
+        if key in keys:
+            layer[key] = max(
+                (
+                    layer[parent] + (not _same_run(asset_graph, key, parent, children))
+                    for parent, children in _children_by_input(asset_graph, key).items()
+                    if parent in layer
+                ),
+                default=0,
+            )
+    return [
+        [key for key, n in layer.items() if n == number] for number in sorted(set(layer.values()))
+    ]
+
+
 def _newest_event(view: AssetGraphView, key: dg.AssetKey) -> int:
     # The tick has fetched the records of all assets in one query; one by one they cost 50 ms each.
     record = view.get_inner_queryer_for_back_compat().get_asset_record(key)

@@ -19,7 +19,7 @@ from typing import Any
 import dagster as dg
 
 from retail_platform.automation.arrivals import ArrivalDesk
-from retail_platform.automation.inputs import Events, stale_partitions
+from retail_platform.automation.inputs import Events, layers, stale_partitions
 from retail_platform.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -247,7 +247,10 @@ def range_requests(
     run_order: RunOrder,
     tags: Mapping[str, str] | None = None,
 ) -> list[dg.RunRequest]:
-    """Runs that cover exactly these partitions: assets that want the same ones share runs."""
+    """Runs that cover exactly these partitions: assets that want the same ones share runs.
+
+    One that reads other partitions of another has a run after it.
+    """
     requests: list[dg.RunRequest] = []
     for partitions_def, countries in run_order:
         together: dict[frozenset[Partition], list[dg.AssetKey]] = defaultdict(list)
@@ -257,8 +260,9 @@ def range_requests(
         for partitions, keys in sorted(together.items(), key=lambda item: min(item[1])):
             requests += [
                 dg.RunRequest(
-                    asset_selection=sorted(keys), tags={**slices.run_tags(), **(tags or {})}
+                    asset_selection=sorted(layer), tags={**slices.run_tags(), **(tags or {})}
                 )
+                for layer in layers(asset_graph, keys)
                 for slices in rectangles(partitions, countries)
             ]
     return requests
