@@ -70,6 +70,8 @@ LIFECYCLE = "marts/rpt_transactions_lifecycle"
 OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE}
 CUSTOMERS = "marts/fct_customer_behavior"
 RFM, COHORTS = "marts/rpt_rfm", "marts/rpt_cohort_retention"
+MOVEMENTS, DAILY_STOCK = "intermediate/int_inventory_movements", "marts/fct_inventory_daily"
+STOCK_REPORT, REORDERS = "marts/rpt_stock", "marts/rpt_reorder_alerts"
 LAST_DAY = date(2025, 3, 31)
 LOOKING_BACK = {RFM, COHORTS}
 """Reports that read days before their own: later days change with a day, and a new day has inputs
@@ -609,13 +611,19 @@ class TestRanges:
     def test_what_looks_back_has_a_run_after_its_input(self, record: Record) -> None:
         """In the same run its step would be skipped, and nothing would say so."""
         wanted = {Partition("FR", day(n)) for n in (4, 5, 6)}
-        names = (COHORTS, CUSTOMERS, FACT, RFM)
+        stock = (MOVEMENTS, DAILY_STOCK, STOCK_REPORT, REORDERS)
+        names = (COHORTS, CUSTOMERS, FACT, RFM, *stock)
         requests = range_requests(
             {dg.AssetKey(name.split("/")): wanted for name in names},
             record.graph,
             record.platform.run_order,
         )
-        assert [assets_of(r) for r in requests] == [{FACT, CUSTOMERS}, {COHORTS, RFM}]
+        assert [assets_of(r) for r in requests] == [
+            {FACT, CUSTOMERS, MOVEMENTS},
+            {COHORTS, RFM, DAILY_STOCK},
+            {STOCK_REPORT},
+            {REORDERS},  # of its input's days, but by another step
+        ]
         assert all(record.covered(r) == between(4, 6) for r in requests)
 
     def test_a_ragged_selection_is_covered_exactly(self, record: Record) -> None:

@@ -24,7 +24,7 @@ daily_movements as (
     select
         country,
         business_date,
-        {{ total_units('quantity') }} as units
+        {{ total_count('quantity') }} as units
     from {{ ref('int_inventory_movements') }}
     where {{ in_slices('country', 'business_date', lead_days='all') }}
     group by country, business_date
@@ -75,7 +75,7 @@ facts as (
         country,
         business_date,
         count(*) as movements,
-        {{ total_units('signed_quantity') }} as units
+        {{ total_count('signed_quantity') }} as units
     from {{ ref('fct_inventory_movements') }}
     where {{ in_slices('country', 'business_date') }}
     group by country, business_date
@@ -87,9 +87,9 @@ stock as (
     select
         country,
         business_date,
-        {{ total_units('movements') }} as movements,
-        {{ total_units('closing_units - opening_units') }} as units,
-        {{ total_units('closing_units') }} as closing_units
+        {{ total_count('movements') }} as movements,
+        {{ total_count('closing_units - opening_units') }} as units,
+        {{ total_count('closing_units') }} as closing_units
     from {{ ref('fct_inventory_daily') }}
     where {{ in_slices('country', 'business_date') }}
     group by country, business_date

@@ -326,20 +326,16 @@ def _children_by_input(
 def _same_run(
     asset_graph: BaseAssetGraph, key: dg.AssetKey, parent: dg.AssetKey, children: _Children
 ) -> bool:
-    """Whether both can be built in one run: same partitions, and neither is external."""
-    return (
-        children.same_partition
-        and asset_graph.get(parent).is_materializable
-        and asset_graph.get(key).partitions_def == asset_graph.get(parent).partitions_def
-    )
+    """Whether both can be built in one run: the same partitions, by the same step.
+
+    Dagster skips a step if the one before it yields no outputs; ours record partitions instead.
+    """
+    definition = asset_graph.get(key).assets_def
+    return children.same_partition and definition is asset_graph.get(parent).assets_def
 
 
 def layers(asset_graph: BaseAssetGraph, keys: Collection[dg.AssetKey]) -> list[list[dg.AssetKey]]:
-    """Assets in the order of the runs that build them.
-
-    What reads other partitions of an input than its own has a step of its own, and Dagster skips a
-    step if the one before it yields no outputs; ours record partitions instead.
-    """
+    """Assets in the order of the runs that build them."""
     layer: dict[dg.AssetKey, int] = {}
     for key in asset_graph.toposorted_asset_keys:
         if key in keys:

@@ -1,3 +1,4 @@
+{%- set document = ['country', 'business_date', 'invoice_id'] -%}
 {{ config(tags=['business_day', 'country']) }}
 
 -- The web shop's documents as lines: an order is a sale on the day it was placed, a refund a return
@@ -69,7 +70,7 @@ documents as (
 items as (
 
     -- a line of an order; in a refund the same one stands below the line that takes it back
-    {{ json_objects('documents', ['country', 'business_date', 'invoice_id'], 'line_items', {
+    {{ json_objects('documents', document, 'line_items', {
         'quantity': 'quantity',
         'product_id': 'product_id',
         'sku': 'sku',
@@ -109,31 +110,30 @@ valued_lines as (
 
     select
         lines.*,
-        cast(lines.unit_price_local * lines.quantity as decimal(18, 2)) as value_local,
+        cast(unit_price_local * quantity as decimal(18, 2)) as value_local
+    from lines
+
+),
+
+values_so_far as (
+
+    select
+        valued_lines.*,
+        {{ so_far('value_local', document, 'line', 'decimal(18, 2)') }} as value_so_far_local,
         cast(
-            sum(cast(lines.unit_price_local * lines.quantity as decimal(18, 2))) over (
-                partition by lines.country, lines.business_date, lines.invoice_id
-                order by lines.line asc nulls last
-                rows between unbounded preceding and current row
-            ) as decimal(18, 2)
-        ) as value_so_far_local,
-        cast(
-            sum(cast(lines.unit_price_local * lines.quantity as decimal(18, 2))) over (
-                partition by lines.country, lines.business_date, lines.invoice_id
-            ) as decimal(18, 2)
+            sum(value_local) over (partition by {{ document | join(', ') }}) as decimal(18, 2)
         ) as document_value_local,
         row_number() over (
-            partition by lines.country, lines.business_date, lines.invoice_id
-            order by lines.line desc nulls last
+            partition by {{ document | join(', ') }} order by line desc nulls last
         ) = 1 as is_last_line
-    from lines
+    from valued_lines
 
 ),
 
 shares_so_far as (
 
     select
-        valued_lines.*,
+        values_so_far.*,
         -- the last line takes what is left, so that the lines add up to what was paid
         case
             when is_last_line then amount_local
@@ -142,7 +142,7 @@ shares_so_far as (
                 'document_value_local',
             ) }}, 0)
         end as share_so_far_local
-    from valued_lines
+    from values_so_far
 
 ),
 
@@ -152,7 +152,7 @@ paid_lines as (
         shares_so_far.*,
         cast(
             share_so_far_local - coalesce(lag(share_so_far_local) over (
-                partition by country, business_date, invoice_id order by line asc nulls last
+                partition by {{ document | join(', ') }} order by line asc nulls last
             ), 0)
             as decimal(18, 2)
         ) as paid_local

@@ -19,14 +19,9 @@ totals as (
             as sale_invoices,
         cast(count(distinct case when transaction_type = 'Return' then invoice_id end) as bigint)
             as return_invoices,
-        cast(
-            sum(cast(case when transaction_type = 'Sale' then quantity else 0 end as bigint))
-            as bigint
-        ) as units_sold,
-        cast(
-            sum(cast(case when transaction_type = 'Return' then quantity else 0 end as bigint))
-            as bigint
-        ) as units_returned,
+        {{ total_count("case when transaction_type = 'Sale' then quantity end") }} as units_sold,
+        {{ total_count("case when transaction_type = 'Return' then quantity end") }}
+            as units_returned,
         {{ total("case when transaction_type = 'Sale' then gross_amount_eur end") }}
             as gross_sales_eur,
         {{ total("case when transaction_type = 'Sale' then net_amount_eur end") }}

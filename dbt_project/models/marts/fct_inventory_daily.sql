@@ -58,15 +58,15 @@ movement_totals as (
         slice_date as business_date,
         count(movement_id) as movements,
         {%- for type, column in columns_of_types.items() %}
-        {{ total_units(
+        {{ total_count(
             "case when movement_type = '" ~ type ~ "' then "
             ~ ('-' if type in ('sale', 'transfer_out')) ~ 'quantity end'
         ) }} as {{ column }},
         {%- endfor %}
-        {{ total_units('quantity') }} as net_units,
+        {{ total_count('quantity') }} as net_units,
         {{ total("case when movement_type = 'receipt' then cost_amount_local end") }}
             as received_cost,
-        {{ total_units('abs(quantity)') }} as moved_units,
+        {{ total_count('abs(quantity)') }} as moved_units,
         {{ total('abs(cost_amount_local)') }} as moved_cost
     from dated_movements
     group by {{ item | join(', ') }}, slice_date

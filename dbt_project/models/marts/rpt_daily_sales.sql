@@ -21,14 +21,9 @@ totals as (
             as transactions,
         cast(count(distinct case when transaction_type = 'Return' then invoice_id end) as bigint)
             as return_transactions,
-        cast(
-            sum(cast(case when transaction_type = 'Sale' then quantity else 0 end as bigint))
-            as bigint
-        ) as units_sold,
-        cast(
-            sum(cast(case when transaction_type = 'Return' then quantity else 0 end as bigint))
-            as bigint
-        ) as units_returned,
+        {{ total_count("case when transaction_type = 'Sale' then quantity end") }} as units_sold,
+        {{ total_count("case when transaction_type = 'Return' then quantity end") }}
+            as units_returned,
         {{ total("case when transaction_type = 'Sale' then gross_amount_local end") }}
             as gross_sales_local,
         {{ total("case when transaction_type = 'Sale' then discount_amount_local end") }}

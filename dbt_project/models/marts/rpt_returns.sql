@@ -39,14 +39,9 @@ totals as (
         business_date,
         channel,
         currency_code,
-        cast(
-            sum(cast(case when transaction_type = 'Sale' then quantity else 0 end as bigint))
-            as bigint
-        ) as units_sold,
-        cast(
-            sum(cast(case when transaction_type = 'Return' then quantity else 0 end as bigint))
-            as bigint
-        ) as units_returned,
+        {{ total_count("case when transaction_type = 'Sale' then quantity end") }} as units_sold,
+        {{ total_count("case when transaction_type = 'Return' then quantity end") }}
+            as units_returned,
         {{ total("case when transaction_type = 'Sale' then net_amount_local end") }}
             as sales_local,
         {{ total("case when transaction_type = 'Sale' then net_amount_eur end") }} as sales_eur,
@@ -79,7 +74,7 @@ taken_back as (
         receipts.business_date,
         receipts.channel,
         receipts.currency_code,
-        cast(sum(cast(returns_since.quantity as bigint)) as bigint) as units,
+        {{ total_count('returns_since.quantity') }} as units,
         {{ total('-returns_since.net_amount_local') }} as amount_local,
         {{ total('-returns_since.net_amount_eur') }} as amount_eur
     from receipts
@@ -98,9 +93,9 @@ of_period_and_sales as (
 
     select
         totals.*,
-        coalesce(taken_back.units, 0) as units_of_sales_returned,
-        coalesce(taken_back.amount_local, 0) as sales_returned_local,
-        coalesce(taken_back.amount_eur, 0) as sales_returned_eur
+        cast(coalesce(taken_back.units, 0) as bigint) as units_of_sales_returned,
+        cast(coalesce(taken_back.amount_local, 0) as decimal(18, 2)) as sales_returned_local,
+        cast(coalesce(taken_back.amount_eur, 0) as decimal(18, 2)) as sales_returned_eur
     from totals
     left join taken_back
         on taken_back.country = totals.country
@@ -123,9 +118,9 @@ select
     returns_eur,
     {{ rate_of('returns_local', 'sales_local') }} as return_rate_of_period,
     {{ rate_of('units_returned', 'units_sold') }} as unit_return_rate_of_period,
-    cast(units_of_sales_returned as bigint) as units_of_sales_returned,
-    cast(sales_returned_local as decimal(18, 2)) as sales_returned_local,
-    cast(sales_returned_eur as decimal(18, 2)) as sales_returned_eur,
+    units_of_sales_returned,
+    sales_returned_local,
+    sales_returned_eur,
     {{ rate_of('sales_returned_local', 'sales_local') }} as return_rate_of_sales,
     {{ rate_of('units_of_sales_returned', 'units_sold') }} as unit_return_rate_of_sales
 from of_period_and_sales

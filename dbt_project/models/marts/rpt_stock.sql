@@ -64,10 +64,10 @@ moved as (
         {{ item | join(', ') }},
         business_date,
         count(movement_id) as movements,
-        {{ total_units("case when movement_type = 'sale' then -quantity end") }} as sold_units,
-        {{ total_units("case when movement_type in ('receipt', 'transfer_in') then quantity end") }}
+        {{ total_count("case when movement_type = 'sale' then -quantity end") }} as sold_units,
+        {{ total_count("case when movement_type in ('receipt', 'transfer_in') then quantity end") }}
             as received_units,
-        {{ total_units('quantity') }} as net_units,
+        {{ total_count('quantity') }} as net_units,
         {{ total("case when movement_type in ('sale', 'return') then -cost_amount_local end") }}
             as cost_of_sales_local
     from movements
@@ -156,7 +156,7 @@ daily_entries as (
         {%- for measure, type in of_the_window.items() %}
         cast(sum(cast({{ measure }} as {{ type }})) as {{ type }}) as {{ measure }},
         {%- endfor %}
-        {{ total_units('on_hand_units') }} as on_hand_units,
+        {{ total_count('on_hand_units') }} as on_hand_units,
         {{ total('on_hand_value_local') }} as on_hand_value_local,
         {{ total('on_hand_value_eur') }} as on_hand_value_eur
     from entries

@@ -19,10 +19,7 @@ store_totals as (
         store_key,
         cast(count(distinct case when transaction_type = 'Sale' then invoice_id end) as bigint)
             as transactions,
-        cast(
-            sum(cast(case when transaction_type = 'Sale' then quantity else 0 end as bigint))
-            as bigint
-        ) as units_sold,
+        {{ total_count("case when transaction_type = 'Sale' then quantity end") }} as units_sold,
         {{ total('net_amount_eur') }} as net_sales_eur
     from sales_lines
     group by country, business_date, channel, store_key

@@ -21,10 +21,10 @@ deliveries as (
         batch_date,
         feed,
         cast(count(*) as bigint) as files,
-        cast(sum(cast(rows_in as bigint)) as bigint) as rows_in,
-        cast(sum(cast(rows_loaded as bigint)) as bigint) as rows_loaded,
-        cast(sum(cast(rows_quarantined as bigint)) as bigint) as rows_quarantined,
-        cast(sum(cast(rows_duplicate as bigint)) as bigint) as rows_duplicate
+        {{ total_count('rows_in') }} as rows_in,
+        {{ total_count('rows_loaded') }} as rows_loaded,
+        {{ total_count('rows_quarantined') }} as rows_quarantined,
+        {{ total_count('rows_duplicate') }} as rows_duplicate
     from loaded_files
     group by country, batch_date, feed
 
@@ -100,7 +100,7 @@ reason_totals as (
         batch_date,
         feed,
         reason,
-        cast(sum(cast(reason_count as bigint)) as bigint) as reason_count
+        {{ total_count('reason_count') }} as reason_count
     from all_reasons
     group by country, batch_date, feed, reason
 
