@@ -477,6 +477,11 @@ def faults(point: str | None, after: int, strike: Callable[[], None] = fail) -> 
 # ----------------------------------------------------------------------------------- platform
 
 
+def closed(settings: Settings) -> Settings:
+    """Of the small world's period: reports that look back have a partition on every later day."""
+    return replace(settings, last_day=LAST_DAY)
+
+
 @dataclass
 class Installation:
     """A platform of two countries that histories are played on.
@@ -504,14 +509,14 @@ class Installation:
 
     @classmethod
     @contextmanager
-    def at(cls, home: Path, dbt_work_dir: Path) -> Iterator["Installation"]:
+    def at(
+        cls, home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = closed
+    ) -> Iterator["Installation"]:
         """The one below `home`, whose history is on disk: it can be copied and goes on from there.
 
         It does not know what the other one has seen.
         """
-        platform = small_platform(
-            home, dbt_work_dir, lambda settings: replace(settings, last_day=LAST_DAY)
-        )
+        platform = small_platform(home, dbt_work_dir, change)
         with open_instance(platform.settings) as instance:
             yield cls(platform, instance)
 

@@ -78,6 +78,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Iterat
         "RETAIL_HOME": str(home),
         "RETAIL_COUNTRIES_FILE": str(home / "countries.yaml"),
         "RETAIL_FIRST_DAY": "2025-01-01",
+        "RETAIL_LAST_DAY": "2025-01-31",
         "RETAIL_SETTLE_SECONDS": "0",
     }
     # Commands export what Dagster reads for the length of their process.
