@@ -281,6 +281,8 @@ class TestRun:
         assert [(run["partitions"], run["success"]) for run in facts["runs"]] == [
             ("FR|2025-01-01 ... FR|2025-01-03", True),
             ("FR|2025-01-01 ... FR|2025-01-03", True),
+            ("FR|2025-01-01 ... FR|2025-01-31", True),  # reports of all later days
+            ("FR|2025-01-01 ... FR|2025-01-03", True),
         ]
         assert "raw/transactions" in facts["runs"][0]["assets"]
         assert "marts/rpt_daily_sales" in facts["runs"][1]["assets"]
@@ -300,7 +302,8 @@ class TestRun:
         assert looked.code == 0
         assert [run["assets"][0].split("/")[0] for run in looked.json["runs"]] == ["feeds"]
         rest = retail("run", "--until-idle", "--json")
-        assert [run["assets"][0].split("/")[0] for run in rest.json["runs"]] == ["intermediate"]
+        layers = [run["assets"][0].split("/")[0] for run in rest.json["runs"]]
+        assert layers == ["intermediate", "marts", "marts"], "and reports of more than a day"
 
     def test_what_failed_is_1_and_is_repeated_by_the_next_command(self, first_run: Said) -> None:
         deliver(sales("FR", 1, [(1, 1, 1), (1, 2, 4)], 10))
@@ -480,10 +483,10 @@ class TestBackfill:
             return f"{country}|2025-01-01", f"{last or country}|2025-01-02"
 
         assert planned() == [
-            (*days("ALL"), 14),
+            (*days("ALL"), 15),
             (*days("CN", "FR"), 50),
             (*days("ALL"), 1),
-            (*days("CN", "FR"), 10),
+            *((*days("CN", "FR"), n) for n in (15, 5, 1, 1)),  # what looks back comes after
         ]
         marts = ("--assets", "key:intermediate/int_sales or key:marts/fct_sales")
         assert planned("--countries", "france", *marts) == [(*days("FR"), 2)]
@@ -495,7 +498,7 @@ class TestBackfill:
             "--assets", "key:marts/fct_sales+",
         )  # fmt: skip
         assert said.code == 0
-        assert "1 runs, in this order" in said.out
+        assert "2 runs, in this order" in said.out
         assert "marts/fct_sales, marts/rpt_daily_sales, marts/rpt_top_stores" in said.out
 
     def test_the_plan_runs_nothing(self, first_run: Said, home: Path) -> None:
@@ -566,7 +569,12 @@ class TestBackfill:
             assert words in said.err
             assert said.out == ""
 
-    def test_the_newest_day_is_that_of_the_newest_partition(self, first_run: Said) -> None:
+    def test_the_newest_day_is_that_of_the_newest_partition(
+        self, first_run: Said, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said = retail("backfill", "plan", "--from", "2025-01-31", "--to", "2025-02-01")
+        assert (said.code, "to <= 2025-01-31." in said.err) == (2, True)
+        monkeypatch.setenv("RETAIL_LAST_DAY", "")
         today = datetime.now(UTC).date()
         tomorrow = today + timedelta(days=1)
         assert retail("backfill", "plan", "--from", str(today), "--to", str(today)).code == 0
