@@ -275,7 +275,7 @@ class Partitioning:
 
     def same_day(self) -> dg.PartitionMapping:
         """Country and day of the input are those of the output."""
-        return self._mapping(dg.IdentityPartitionMapping(), dg.IdentityPartitionMapping())
+        return self.window(0)
 
     def lookback(self) -> dg.PartitionMapping:
         """Business day S reads batch days S ... S+6: a late file makes S-6 ... S stale."""
@@ -302,8 +302,6 @@ class Partitioning:
             days_before: None for all days before.
         """
         broadcast = dg.StaticPartitionMapping({ALL: list(self.codes)})
-        if days_before == days_after == 0:
-            return self._mapping(broadcast, dg.IdentityPartitionMapping())
         return self._mapping(broadcast, _window(days_before, days_after))
 
     @staticmethod
@@ -317,6 +315,8 @@ class Partitioning:
 
 
 def _window(days_before: int | None, days_after: int) -> dg.PartitionMapping:
+    if days_before == days_after == 0:
+        return dg.IdentityPartitionMapping()
     return _days(-(HISTORY_DAYS if days_before is None else days_before), days_after)
 
 

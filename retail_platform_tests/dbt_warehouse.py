@@ -3,7 +3,7 @@ columns that `_raw__sources.yml` names, so nothing of the gate or the loader is 
 """
 
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dbt.contracts.graph.manifest import Manifest
 
 PROJECT = Path(__file__).parents[1] / "dbt_project"
 QUIET = ("--quiet", "--no-use-colors", "--log-level-file", "none")
+CENT, BASIS_POINT = Decimal("0.01"), Decimal("0.0001")
 Row = dict[str, Any]
 
 
@@ -175,3 +176,11 @@ def sale(invoice: str, line: int, price: str, at: str, **overrides: object) -> R
 
 def rate(day: date, currency: str, units_per_eur: str) -> Row:
     return {"rate_date": day, "currency": currency, "rate": Decimal(units_per_eur)}
+
+
+# ------------------------------------------------------------------------ arithmetic of the oracles
+
+
+def share(part: Decimal | int, whole: Decimal | int) -> Decimal | None:
+    """To four decimals, away from zero at a tie; of nothing there is none."""
+    return (Decimal(part) / whole).quantize(BASIS_POINT, ROUND_HALF_UP) if whole > 0 else None

@@ -500,11 +500,13 @@ class Installation:
 
     @classmethod
     @contextmanager
-    def new(cls, home: Path, dbt_work_dir: Path) -> Iterator["Installation"]:
+    def new(
+        cls, home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = closed
+    ) -> Iterator["Installation"]:
         """An empty installation; anything that lies below `home` is removed."""
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        with cls.at(home, dbt_work_dir) as installation:
+        with cls.at(home, dbt_work_dir, change) as installation:
             yield installation
 
     @classmethod

@@ -143,8 +143,7 @@ class TestWhoIsTold:
     @pytest.fixture
     def installation(self, tmp_path: Path, dbt_work_dir: Path) -> Any:
         home = tmp_path / "home"
-        home.mkdir()
-        with Installation.at(home, dbt_work_dir, lambda settings: settings) as installation:
+        with Installation.new(home, dbt_work_dir, lambda settings: settings) as installation:
             today = datetime.now(UTC).date()
             for n in (2, 3, 4, 6, 7, 8):
                 came(installation.lake, "transactions", "FR", today - timedelta(days=n))

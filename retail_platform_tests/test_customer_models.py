@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from dbt.contracts.graph.manifest import Manifest
 
-from retail_platform_tests.dbt_warehouse import Row, Warehouse, outcomes, rate, sale
+from retail_platform_tests.dbt_warehouse import CENT, Row, Warehouse, outcomes, rate, sale, share
 
 Table = list[tuple[Any, ...]]
 
@@ -26,7 +26,6 @@ COUNTRIES = ("FR", "US")
 CUSTOMERS = (*range(1, 13), None)
 DAYS_WITHOUT_RATE = range(200, 222)
 """Six of them have the rate of the day before."""
-CENT, BASIS_POINT = Decimal("0.01"), Decimal("0.0001")
 BUILT = "+fct_customer_behavior+"
 
 SEGMENTS = {
@@ -113,11 +112,6 @@ def cents(country: str, amount: Decimal) -> int:
 
 def euros(amount: int) -> Decimal:
     return Decimal(amount) / 100
-
-
-def share(part: int, whole: int) -> Decimal | None:
-    """To four decimals, away from zero at a tie; of nothing there is none."""
-    return (Decimal(part) / whole).quantize(BASIS_POINT, ROUND_HALF_UP) if whole > 0 else None
 
 
 # -------------------------------------------------------------------------------------- oracle

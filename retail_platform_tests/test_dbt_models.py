@@ -28,12 +28,14 @@ from dbt.contracts.graph.manifest import Manifest
 from retail_platform.countries import load_countries
 from retail_platform.transform.public_holidays import MACRO_FILE, macro_text
 from retail_platform_tests.dbt_warehouse import (
+    CENT,
     Row,
     Warehouse,
     messages,
     outcomes,
     rate,
     sale,
+    share,
 )
 
 # -------------------------------------------------------------------------------------- builders
@@ -411,7 +413,6 @@ def test_a_correction_that_removes_rows_removes_them_everywhere(traded: Warehous
 def test_a_sale_counts_once_whoever_tells_of_it(warehouse: Warehouse) -> None:
     """Written from the definitions, in exact arithmetic, for versions that arrive in any order."""
     rng = random.Random(SEED)
-    cent = Decimal("0.01")
     files: dict[tuple[str, date, str, int], Row] = {}
     events: dict[tuple[str, date, str, str], Row] = {}
     orders: dict[tuple[str, int], Row] = {}
@@ -471,10 +472,10 @@ def test_a_sale_counts_once_whoever_tells_of_it(warehouse: Warehouse) -> None:
         so_far = before = Decimal()
         for line, value in enumerate(values, start=1):
             so_far += value
-            share = amount * so_far / sum(values) if sum(values) else Decimal()
-            share = amount if line == len(values) else share.quantize(cent, ROUND_HALF_UP)
-            expected[country, moment.date(), name, line] = ("online", "shop_api", share - before)
-            before = share
+            until = amount * so_far / sum(values) if sum(values) else Decimal()
+            until = amount if line == len(values) else until.quantize(CENT, ROUND_HALF_UP)
+            expected[country, moment.date(), name, line] = ("online", "shop_api", until - before)
+            before = until
 
     for (country, number), document in orders.items():
         if not document["test"] and document["financial_status"] != "voided":
@@ -499,7 +500,7 @@ def test_a_sale_counts_once_whoever_tells_of_it(warehouse: Warehouse) -> None:
     )
     assert found == sorted(
         (*key, channel, source, amount,
-         (amount * (Decimal("0.8") if key[0] == "US" else 1)).quantize(cent, ROUND_HALF_UP))
+         (amount * (Decimal("0.8") if key[0] == "US" else 1)).quantize(CENT, ROUND_HALF_UP))
         for key, (channel, source, amount) in expected.items()
     )  # fmt: skip
     counts = Counter(source for *_, source, _, _ in found)
@@ -531,7 +532,6 @@ def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> N
 
     warehouse.run("+rpt_abandoned_carts +dim_customer")
 
-    cent, basis_point = Decimal("0.01"), Decimal("0.0001")
     facts, days = [], defaultdict(list)
     for (country, number), version in newest.items():
         day = version["created_at_local"].date()
@@ -544,13 +544,10 @@ def test_carts_are_abandoned_and_recovered_as_defined(warehouse: Warehouse) -> N
         recovered = abandoned and took is not None and took <= timedelta(days=7)
         contactable = abandoned and contact and version["buyer_accepts_marketing"] is True
         price = version["subtotal_price"]
-        euros = price if country == "FR" else (price * 4 / 5).quantize(cent, ROUND_HALF_UP)
+        euros = price if country == "FR" else (price * 4 / 5).quantize(CENT, ROUND_HALF_UP)
         states = (completed, abandoned, recovered, contactable)
         facts.append((country, day, number, *states, euros))
         days[country, day].append((*states, price, euros))
-
-    def share(part: int, whole: int) -> Decimal | None:
-        return (Decimal(part) / whole).quantize(basis_point, ROUND_HALF_UP) if whole else None
 
     report = []
     for (country, day), checkouts in days.items():

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from dbt.contracts.graph.manifest import Manifest
 
-from retail_platform_tests.dbt_warehouse import Row, Warehouse, outcomes
+from retail_platform_tests.dbt_warehouse import CENT, Row, Warehouse, outcomes, share
 
-CENT, BASIS_POINT = Decimal("0.01"), Decimal("0.0001")
 FIRST, LAST = date(2017, 1, 15), date(2018, 4, 28)
 """The retail year 2017 has 53 weeks; the last one ends on 3 February 2018."""
 
@@ -89,12 +88,6 @@ def total(rows: list[Row], column: str) -> Decimal:
     return sum((row[column] for row in rows), Decimal())
 
 
-def over(part: Decimal | int, whole: Decimal | int) -> Decimal | None:
-    if not whole > 0:
-        return None
-    return (Decimal(part) / Decimal(whole)).quantize(BASIS_POINT, ROUND_HALF_UP)
-
-
 def week_of(rows: list[Row], last: date) -> list[Row]:
     return [r for r in rows if last - timedelta(days=6) <= r["business_date"] <= last]
 
@@ -133,7 +126,7 @@ def test_growth_is_that_of_comparable_shops(reported: Warehouse, rows: list[Row]
                 (country, saturday, channel, currency, len(shops), len(comparable),
                  total(this, "net_amount_local"), total(this, "net_amount_eur"),
                  local, total(now, "net_amount_eur"), constant, local_then, euros_then,
-                 over(local - local_then, local_then))
+                 share(local - local_then, local_then))
             )  # fmt: skip
     found = reported.execute("select * from marts.rpt_like_for_like order by all")
     assert found == sorted(expected, key=lambda row: row[:4])
@@ -165,9 +158,9 @@ def test_returns_are_told_by_their_day_and_by_the_day_of_their_sale(
         given, given_since = -total(back, "net_amount_local"), -total(since, "net_amount_local")
         expected.append(
             (country, day, channel, currency, units, sold, total(sales, "net_amount_eur"),
-             len(back), given, -total(back, "net_amount_eur"), over(given, sold),
-             over(len(back), units), len(since), given_since, -total(since, "net_amount_eur"),
-             over(given_since, sold), over(len(since), units))
+             len(back), given, -total(back, "net_amount_eur"), share(given, sold),
+             share(len(back), units), len(since), given_since, -total(since, "net_amount_eur"),
+             share(given_since, sold), share(len(since), units))
         )  # fmt: skip
     found = reported.execute("select * from marts.rpt_returns order by all")
     assert found == sorted(expected, key=lambda row: row[:4])

@@ -1,6 +1,6 @@
 {#- Exact total of a column of whole numbers. The casts fix the type on both sides of the sum. -#}
-{% macro total_count(units) -%}
-    coalesce(cast(sum(cast({{ units }} as bigint)) as bigint), 0)
+{% macro total_count(numbers) -%}
+    coalesce(cast(sum(cast({{ numbers }} as bigint)) as bigint), 0)
 {%- endmacro %}
 
 {#- Total of a column up to a row and its own included, of rows that differ in `order_column` within

@@ -1,7 +1,7 @@
 {#- Whether an increment has other columns than its table, as `on_schema_change: fail` asks before
     every insert. dbt looks each relation up through a macro, with all macros of the project in its
-    context: a fifth of the time of a model. Equal columns are seen without; any difference
-    is left to dbt, which names it. So are the fields of structs, which are listed like columns. -#}
+    context: a fifth of the time of a model. Equal columns are seen without; any difference is left
+    to dbt, which names it. So are the fields of structs, which are listed like columns. -#}
 {% macro duckdb__check_for_schema_changes(source_relation, target_relation) %}
     {%- set new = adapter.get_column_schema_from_query('from ' ~ source_relation) -%}
     {%- set old = adapter.get_column_schema_from_query('from ' ~ target_relation) -%}

@@ -49,9 +49,8 @@
 {% endmacro %}
 
 {#- Predicate: the row belongs to the slices of this run, or to the days around them that the model
-    reads as well. Literals on purpose: engines prune whole
-    row groups by a literal date and cannot by a joined one, which is what keeps a 7-day run as
-    fast on ten years of history as on one.
+    reads as well. Literals on purpose: engines prune whole row groups by a literal date and cannot
+    by a joined one, which is what keeps a 7-day run as fast on ten years of history as on one.
 
     country_column  none where the column does not matter (global tables read by country models)
     lead_days       widens the window to that many days before the first one, 'all' to all of them

@@ -12,7 +12,7 @@ sales_lines as (
         business_date,
         cast(count(distinct customer_id) as bigint) as customers,
         {{ total('net_amount_eur') }} as net_sales_eur,
-        cast(sum(cast(signed_quantity as bigint)) as bigint) as units
+        {{ total_count('signed_quantity') }} as units
     from {{ ref('fct_sales') }}
     where {{ in_slices('country', 'business_date') }}
         and customer_id is not null
@@ -27,7 +27,7 @@ customer_days as (
         business_date,
         cast(count(*) as bigint) as customers,
         {{ total('net_sales_eur') }} as net_sales_eur,
-        cast(sum(cast(units_sold - units_returned as bigint)) as bigint) as units
+        {{ total_count('units_sold - units_returned') }} as units
     from {{ ref('fct_customer_behavior') }}
     where {{ in_slices('country', 'business_date') }}
     group by country, business_date

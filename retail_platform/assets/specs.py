@@ -229,9 +229,7 @@ class ModelTranslator(DagsterDbtTranslator):
             if scope is Scope.GLOBAL:
                 return self._partitioning.carried_rates()
             return self._partitioning.lookback()
-        if window:
-            return self._partitioning.window(days_before, days_after)
-        return self._partitioning.same_day()
+        return self._partitioning.window(days_before, days_after)
 
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: Any

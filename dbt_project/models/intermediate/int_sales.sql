@@ -260,32 +260,5 @@ order_lines as (
 
 )
 
-select
-    country,
-    business_date,
-    channel,
-    line_source,
-    invoice_id,
-    line,
-    sale_invoice_id,
-    transaction_type,
-    is_return,
-    customer_id,
-    product_id,
-    store_key,
-    employee_id,
-    size,
-    color,
-    sku,
-    payment_method,
-    currency_code,
-    quantity,
-    unit_price_local,
-    discount_rate,
-    net_amount_local,
-    sold_at,
-    batch_date,
-    file_id,
-    row_number
-from order_lines
+select * from order_lines
 {{ in_slice_order() }}
