@@ -12,6 +12,7 @@ from dagster._time import get_current_timestamp
 
 from retail_platform.automation import inputs
 from retail_platform.automation.conditions import when_inputs_arrive
+from retail_platform.cli import serving
 from retail_platform.partitions import Partitioning, Scope
 from retail_platform_tests.builders import REGISTRY
 
@@ -129,3 +130,19 @@ def test_what_was_seen_while_nothing_ran_is_remembered_over_a_run(
     arrive(instance, DE)
     assert requested(instance, busy.cursor).get_requested_partitions(STAGED) == {DE}
     assert looked == [True], "history is not read again"
+
+
+def test_a_run_created_while_assets_are_compared_is_no_sign_that_all_is_done(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not serving._busy(DEFINITIONS, instance)
+    arrive(instance, FR)
+    assert serving._busy(DEFINITIONS, instance)
+
+    def compared_too_late(*arguments: Any) -> set[Any]:
+        if not instance.get_runs_count():
+            start(instance, STAGED, FR)
+        return inputs.stale_partitions(*arguments)
+
+    monkeypatch.setattr(serving, "stale_partitions", compared_too_late)
+    assert serving._busy(DEFINITIONS, instance)

@@ -33,6 +33,7 @@ pytestmark = [
 ]
 
 DAYS = 14
+COMPLETE = "everything delivered is in the marts"
 MARTS_OF_SALES = ("fct_sales", "rpt_daily_sales", "rpt_top_stores", "dim_date")
 
 
@@ -69,7 +70,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         )  # fmt: skip
         started = time.monotonic()
         try:
-            _wait_for(lambda: "everything delivered is in the marts" in _flat(log), 1200, log)
+            _wait_for(lambda: COMPLETE in _flat(log), 1200, log)
             yield Running(
                 settings, f"http://127.0.0.1:{port}", log, process, time.monotonic() - started
             )
@@ -162,11 +163,12 @@ def test_a_late_file_reruns_the_window_of_its_country_and_nothing_else(running: 
     with open_instance(running.settings) as instance:
         before = _attempts(instance)
         sales_before = _net_sales(running, day)
+        complete_before = _flat(running.log).count(COMPLETE)
         partial = running.settings.home / "lake" / "inbox" / f".{name}"
         partial.write_text(f"{header}\n{row}\n")
         partial.rename(partial.with_name(name))
         _wait_for(lambda: _net_sales(running, day) != sales_before, 480, running.log)
-        _wait_for(lambda: _idle(instance), 180, running.log)
+        _wait_for(lambda: _flat(running.log).count(COMPLETE) > complete_before, 180, running.log)
         after = _attempts(instance)
     window = {str(Partition("FR", day - timedelta(days=n))) for n in range(7)}
     for mart in MARTS_OF_SALES:
@@ -190,19 +192,6 @@ def _attempts(instance: dg.DagsterInstance) -> dict[dg.AssetKey, dict[str, str]]
         ).records
         found[key] = {str(r.partition_key): r.run_id for r in records}
     return found
-
-
-def _idle(instance: dg.DagsterInstance) -> bool:
-    return not instance.get_runs_count(
-        dg.RunsFilter(
-            statuses=[
-                dg.DagsterRunStatus.QUEUED,
-                dg.DagsterRunStatus.NOT_STARTED,
-                dg.DagsterRunStatus.STARTING,
-                dg.DagsterRunStatus.STARTED,
-            ]
-        )
-    )
 
 
 def _net_sales(running: Running, day: date) -> float:

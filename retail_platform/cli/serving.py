@@ -137,7 +137,9 @@ def _watch(
             told = line
             complete = False
         # Until the line changes, what is complete stays so; to compare all assets takes a while.
-        idle = not (complete or plan.arrivals or plan.settling or _busy(platform, instance))
+        idle = not (
+            complete or plan.arrivals or plan.settling or _busy(platform.definitions, instance)
+        )
         if idle and second_wave_due and made:
             say("second wave: a late file, a correction, a repetition")
             made.deliver_second_wave(inbox_sink(lake))
@@ -151,13 +153,15 @@ def _watch(
         time.sleep(1)
 
 
-def _busy(platform: Platform, instance: dg.DagsterInstance) -> bool:
+def _busy(definitions: dg.Definitions, instance: dg.DagsterInstance) -> bool:
+    newest = instance.event_log_storage.get_maximum_record_id()
     if instance.get_runs_count(dg.RunsFilter(statuses=_ACTIVE)):
         return True
-    graph = platform.definitions.resolve_asset_graph()
-    events = Events(instance)
-    return any(
+    graph, events = definitions.resolve_asset_graph(), Events(instance)
+    stale = any(
         stale_partitions(events, graph, key)
         for key in graph.toposorted_asset_keys
         if key in graph.materializable_asset_keys
     )
+    # What a run has planned is not stale: one created after runs were counted hides its work.
+    return stale or instance.event_log_storage.get_maximum_record_id() != newest
