@@ -12,6 +12,7 @@ from retail_platform.alerts.sensor import build_alert_sensor
 from retail_platform.assets.batch_day import build_batch_day_assets
 from retail_platform.assets.business_day import build_business_day_assets
 from retail_platform.assets.completeness import build_completeness_checks
+from retail_platform.assets.input_versions import look_up_input_versions_when_asked
 from retail_platform.assets.pulled import build_pull_assets, jobs_of
 from retail_platform.assets.specs import ModelTranslator, external_specs, model_specs
 from retail_platform.automation.arrivals import ArrivalDesk, build_inbox_sensor
@@ -65,6 +66,7 @@ def build_platform(
     # Multi-dimensional partition mappings are marked beta since 2023 and are what this project
     # rests on; one warning per mapping would drown everything else in every process's log.
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    look_up_input_versions_when_asked()
     resources = resources or resources_for(settings)
     registry = load_countries(settings.countries_file)
     contracts = load_contracts(settings.contracts_paths)

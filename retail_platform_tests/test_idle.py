@@ -88,14 +88,17 @@ def test_what_is_in_progress_is_requested_when_it_has_ended(instance: dg.Dagster
     assert requested(instance).get_requested_partitions(STAGED) == {FR, DE}
 
 
-def test_what_a_backfill_is_going_to_run_is_left_to_it(instance: dg.DagsterInstance) -> None:
+@pytest.mark.parametrize("key", [STAGED, RAW])
+def test_what_a_backfill_is_going_to_run_is_left_to_it(
+    instance: dg.DagsterInstance, key: dg.AssetKey
+) -> None:
     arrive(instance, FR, DE)
     graph = DEFINITIONS.resolve_asset_graph()
     backfill = PartitionBackfill.from_asset_partitions(
         backfill_id="backfill",
         asset_graph=graph,
         partition_names=[FR],
-        asset_selection=[STAGED],
+        asset_selection=[key],
         backfill_timestamp=get_current_timestamp(),
         tags={},
         dynamic_partitions_store=instance,

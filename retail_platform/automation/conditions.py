@@ -16,10 +16,7 @@ from retail_platform.partitions import LOOKBACK_DAYS
 
 def when_inputs_arrive() -> dg.AutomationCondition:
     """An input is newer than the last attempt, and nothing that writes it or me is running."""
-    backfill = dg.AutomationCondition.backfill_in_progress()
-    return (
-        InputsArrived() & ~backfill & ~dg.AutomationCondition.any_deps_match(backfill)
-    ).with_label("when_inputs_arrive")
+    return InputsArrived()
 
 
 def when_stale() -> dg.AutomationCondition:

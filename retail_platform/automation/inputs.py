@@ -66,7 +66,9 @@ class InputsArrived(dg.AutomationCondition):
         """Shown in the UI."""
         return "an input is newer than the last attempt, and no run is about to change that"
 
-    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+    async def evaluate(  # type: ignore[override]  # Dagster awaits those that it can
+        self, context: dg.AutomationContext
+    ) -> dg.AutomationResult:
         """Find the partitions; part of Dagster's interface for conditions."""
         view = context.asset_graph_view
         if context.candidate_subset.is_empty:
@@ -94,7 +96,10 @@ class InputsArrived(dg.AutomationCondition):
             requested,
             done_until=_done_until(context.cursor, days, parents),
         )
-        busy = _being_written(view.asset_graph, context.key, runs) if stale else set()
+        busy = set()
+        if stale:
+            busy |= _being_written(view.asset_graph, context.key, runs)
+            busy |= await _being_backfilled(view, context.key)
         subset = view.get_subset_from_partition_keys(
             context.key,
             view.asset_graph.get(context.key).partitions_def,
@@ -131,6 +136,26 @@ def _being_written(
             if built is None or parent in built:
                 for partition in _covered(asset_graph, parent, run):
                     found.update(children.of(partition))
+    return found
+
+
+async def _being_backfilled(view: AssetGraphView, key: dg.AssetKey) -> set[Partition]:
+    """Partitions that a backfill is going to build, or that read what one is going to build.
+
+    Dagster's own condition for inputs maps all candidates through the declared windows, though
+    hardly ever there is a backfill.
+    """
+
+    async def backfilled(asset: dg.AssetKey) -> Iterator[Partition]:
+        subset = await view.compute_backfill_in_progress_subset(
+            key=asset, from_subset=view.get_full_subset(key=asset)
+        )
+        return map(Partition.parse, subset.expensively_compute_partition_keys())
+
+    found = set(await backfilled(key))
+    for parent, children in _children_by_input(view.asset_graph, key).items():
+        for partition in await backfilled(parent):
+            found.update(children.of(partition))
     return found
 
 
