@@ -29,9 +29,12 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from dagster import EventLogEntry
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import (
@@ -269,6 +272,27 @@ class _KeptScheduleStorage(_Kept, SqliteScheduleStorage):  # type: ignore[misc]
     pass
 
 
+def _read_migrations_once() -> None:
+    """Keep the migrations of a database for the next one; once that is done, it changes nothing.
+
+    To see that a database is up to date, Dagster imports some sixty files: for each of the three
+    databases of an instance, and for each run.
+    """
+    read = ScriptDirectory.from_config
+    if hasattr(read, "__wrapped__"):
+        return
+    known: dict[str | None, ScriptDirectory] = {}
+
+    @wraps(read)
+    def read_once(config: Config) -> ScriptDirectory:
+        location = config.get_main_option("script_location")
+        if location not in known:
+            known[location] = read(config)
+        return known[location]
+
+    ScriptDirectory.from_config = read_once  # type: ignore[method-assign]
+
+
 class BatchedSqliteStorage(DagsterSqliteStorage):
     """Runs, schedules and events on SQLite, in the directories of Dagster's own SQLite storage.
 
@@ -280,6 +304,7 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        _read_migrations_once()
         super().__init__(base_dir, inst_data)
         # Dagster's own have created the tables.
         base = Path(base_dir)

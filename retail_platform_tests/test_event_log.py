@@ -25,6 +25,7 @@ from typing import Any, Final
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from alembic.script import ScriptDirectory
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationPlanned,
 )
@@ -524,6 +525,24 @@ class TestTransactions:
             assert not batched.get_runs()
             assert not batched.all_instigator_state()
         assert opened == []
+
+    def test_migrations_are_read_for_the_first_database_of_a_process_only(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def opened(name: str) -> str:
+            home = tmp_path / name
+            home.mkdir()
+            with make_instance(home, BATCHED, monkeypatch) as instance:
+                instance.report_runless_asset_event(dg.AssetMaterialization("sales"))
+            with sqlite3.connect(home / "history" / "runs.db") as database:
+                return str(database.execute("SELECT version_num FROM alembic_version").fetchall())
+
+        def read(*arguments: Any) -> Any:
+            raise AssertionError("migrations are read again")
+
+        revision = opened("first")
+        monkeypatch.setattr(ScriptDirectory, "_load_revisions", read)
+        assert opened("second") == revision
 
     def test_nothing_of_deleted_runs_comes_back(self, batched: dg.DagsterInstance) -> None:
         batched.event_log_storage.store_event(materialization("run", "before"))

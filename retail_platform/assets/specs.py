@@ -203,6 +203,7 @@ class ModelTranslator(DagsterDbtTranslator):
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True))
         self._partitioning = partitioning
         self._lineage = column_lineage
+        self._specs: dict[str, dg.AssetSpec] = {}
 
     def get_partition_mapping(
         self,
@@ -234,7 +235,17 @@ class ModelTranslator(DagsterDbtTranslator):
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: Any
     ) -> dg.AssetSpec:
-        """Stock spec plus partitions, automation, freshness and column lineage."""
+        """Stock spec plus partitions, automation, freshness and column lineage.
+
+        Kept, because each of a model's tests asks for those of all that it reads.
+        """
+        if unique_id not in self._specs:
+            self._specs[unique_id] = self._asset_spec(manifest, unique_id, project)
+        return self._specs[unique_id]
+
+    def _asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: Any
+    ) -> dg.AssetSpec:
         spec = super().get_asset_spec(manifest, unique_id, project)
         props = self.get_resource_props(manifest, unique_id)
         if props["resource_type"] != "model":
