@@ -566,15 +566,10 @@ _Frame = tuple[pl.DataFrame, Mapping[int, Sequence[str]]]
 """Rows of files, and by file the keys that the contract does not know, as `json_frame` has them."""
 
 
-def _of_one_partition_in_order(frame: pl.DataFrame) -> bool:
-    """Whether rows are those of one file and country, as most of a long file's are."""
-    if frame.is_empty():
-        return True
-    first = frame.row(0, named=True)
-    return bool(
-        (frame["_file"] == first["_file"]).all()
-        and (frame["_country"] == first["_country"]).all()
-        and frame["_row"].is_sorted()
+def _of_one_partition(frame: pl.DataFrame) -> bool:
+    """Whether there are rows, all of one file and country, as most of a long file's are."""
+    return not frame.is_empty() and all(
+        (frame[name] == frame[name][0]).all() for name in ("_file", "_country")
     )
 
 
@@ -725,9 +720,16 @@ class _Batch:
                 "_source_file": pl.Series([f.arrival.name for f in files], dtype=pl.String),
             }
         )
-        if not _of_one_partition_in_order(frame):
+        if _of_one_partition(frame) and frame["_row"].is_sorted():
+            # Which word it is that each row says, the Parquet writer need not find out.
+            words = {"_country": frame["_country"][0], **ids.row(frame["_file"][0], named=True)}
+            frame = frame.with_columns(
+                pl.lit(word, dtype=pl.Enum([word])).alias(name) for name, word in words.items()
+            )
+        else:
             frame = frame.sort("_batch_date", "_country", "_file", "_row")
-        return frame.hstack(ids[frame["_file"]]).select(
+            frame = frame.hstack(ids[frame["_file"]])
+        return frame.select(
             "_country",
             "_batch_date",
             "_file_id",
@@ -821,9 +823,11 @@ class _Batch:
         return frame.join(again.select("_file", "_row"), on=["_file", "_row"], how="anti"), again
 
     def _count(self, rows: pl.DataFrame, what: str) -> None:
-        if rows.is_empty():
-            return
-        for number, country, count in rows.group_by("_file", "_country").len().rows():
+        if _of_one_partition(rows):
+            counted = [(*rows.select("_file", "_country").row(0), rows.height)]
+        else:
+            counted = rows.group_by("_file", "_country").len().rows()
+        for number, country, count in counted:
             counts = self._files[number].counts[country]
             setattr(counts, what, getattr(counts, what) + count)
 

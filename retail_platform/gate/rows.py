@@ -4,8 +4,12 @@ Text is cast here with a reason per cell; value rules run in pandera, whose fail
 reasons per row. Work is per frame, and a frame holds the rows of many files.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from itertools import product
+from typing import TypeVar
 
 import pandera.errors
 import pandera.polars as pa
@@ -16,12 +20,14 @@ from retail_platform.countries import CountryRegistry
 from retail_platform.errors import ConfigurationError
 from retail_platform.gate.rules import RULES
 
+Moment = TypeVar("Moment", pl.Expr, pl.Series)
+
 META = ("_file", "_row", "_line", "_country", "_batch_date", "_problem", "_rescued")
 """Columns a frame carries beside the contract's: file index, row number, original text, country,
 batch day, a reason found while splitting, what does not fit the contract as JSON."""
 
 _OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
-_EARLIEST, _LATEST = pl.date(1900, 1, 1), pl.date(2100, 12, 31)
+_EARLIEST, _BEYOND = datetime(1900, 1, 1), datetime(2101, 1, 1)  # noqa: DTZ001 - as values are
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,10 @@ class RowJudge:
     def _faults(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         """The frame with typed columns, and `index`, `reason` of bad rows and of bad values."""
         columns = self._contract.columns
-        typed = frame.with_columns(_cast(c).alias(c.name) for c in columns)
+        typed = frame.with_columns(_likely_cast(c).alias(c.name) for c in columns)
+        doubtful = [c for c in columns if _is_doubtful(c, frame, typed)]
+        if doubtful:
+            typed = typed.with_columns(frame.select(_cast(c).alias(c.name) for c in doubtful))
         # The order of `reasons` decides nothing; a row may have several.
         reasons = [
             pl.DataFrame({"index": pl.Series(index, dtype=pl.UInt32), "reason": reason})
@@ -172,24 +181,14 @@ class RowJudge:
     def _cast_failures(
         self, text: pl.DataFrame, typed: pl.DataFrame
     ) -> list[tuple[str, pl.Series]]:
-        unreadable = [c for c in self._contract.columns if c.kind is not Kind.TEXT]
-        if not unreadable:
-            return []
-        failed = pl.concat(
-            [
-                text.select(c.name for c in unreadable),
-                typed.select(pl.col(c.name).alias(f"typed_{c.name}") for c in unreadable),
-            ],
-            how="horizontal",
-        ).select(
-            (pl.col(c.name).is_not_null() & pl.col(f"typed_{c.name}").is_null()).alias(c.name)
-            for c in unreadable
-        )
-        counts = failed.sum().row(0)
+        """A value that could not be read is a null more than there was."""
         return [
-            (f"{c.name}:{_CAST_CODES[c.kind]}", failed[c.name].arg_true())
-            for c, count in zip(unreadable, counts, strict=True)
-            if count
+            (
+                f"{c.name}:{_CAST_CODES[c.kind]}",
+                (text[c.name].is_not_null() & typed[c.name].is_null()).arg_true(),
+            )
+            for c in self._contract.columns
+            if _nulls_were_added(c, text, typed)
         ]
 
     def _rule_failures(self, typed: pl.DataFrame) -> pl.DataFrame:
@@ -260,21 +259,50 @@ def dtype_of(column: Column) -> pl.DataType:
     return simple[column.kind]
 
 
-_BOOLEANS = {
-    **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
-    **dict.fromkeys(("false", "f", "no", "n", "0"), False),
-}
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
+
+
+def _in_any_case(words: Sequence[str]) -> list[str]:
+    return ["".join(w) for word in words for w in product(*({c, c.upper()} for c in word))]
+
+
+def _nulls_were_added(column: Column, text: pl.DataFrame, typed: pl.DataFrame) -> bool:
+    return typed[column.name].null_count() > text[column.name].null_count()
+
+
+def _likely_cast(column: Column) -> pl.Expr:
+    """What `_cast` makes of values written as most are; other values become null, or impossible."""
+    text = _stripped(column)
+    if column.kind is Kind.INTEGER:
+        return text.cast(dtype_of(column), strict=False)
+    if column.kind in (Kind.DATE, Kind.TIMESTAMP):
+        return _moment(text, column, column.formats[0])
+    return _cast(column)
+
+
+def _is_doubtful(column: Column, text: pl.DataFrame, typed: pl.DataFrame) -> bool:
+    """Whether `_cast` may say something else than `_likely_cast`."""
+    if column.kind not in (Kind.INTEGER, Kind.DATE, Kind.TIMESTAMP):
+        return False
+    if _nulls_were_added(column, text, typed):
+        return True
+    return column.kind is not Kind.INTEGER and not _is_possible(typed[column.name]).all()
+
+
+def _stripped(column: Column) -> pl.Expr:
+    text = pl.col(column.name)
+    return text.str.strip_chars(column.strip) if column.strip else text
 
 
 def _cast(column: Column) -> pl.Expr:
-    text = pl.col(column.name)
+    """Typed values of a text column, null where one cannot be read."""
+    text = _stripped(column)
     if column.kind is Kind.TEXT:
         return text
-    if column.strip:
-        text = text.str.strip_chars(column.strip)
     dtype = dtype_of(column)
     if column.kind is Kind.BOOLEAN:
-        return text.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=dtype)
+        true, false = text.is_in(_in_any_case(_TRUE)), text.is_in(_in_any_case(_FALSE))
+        return pl.when(true | false).then(true)
     if column.kind is Kind.INTEGER:
         # Spreadsheets and data frames write 1234.0 for an integer column that has blanks.
         return text.str.strip_suffix(".0").cast(dtype, strict=False)
@@ -282,17 +310,22 @@ def _cast(column: Column) -> pl.Expr:
         # Checked as text first: a cast alone would round 80.555 to 80.56 and nobody would know.
         digits = column.precision - column.scale
         exact = text.str.contains(rf"^[+-]?\d{{1,{digits}}}(?:\.\d{{0,{column.scale}}}0*)?$")
-        return pl.when(exact).then(text).cast(dtype, strict=False)
+        return pl.when(exact).then(text.cast(dtype, strict=False))
     if column.kind is Kind.DOUBLE:
         number = text.cast(dtype, strict=False)
         return pl.when(number.is_finite()).then(number)
-    return pl.coalesce(_moment(text, column, pattern) for pattern in column.formats)
+    moments = [_moment(text, column, pattern) for pattern in column.formats]
+    return pl.coalesce(pl.when(_is_possible(moment)).then(moment) for moment in moments)
+
+
+def _is_possible(moment: Moment) -> Moment:
+    """Whether days are none that only a slip of the pen makes."""
+    return moment.is_between(_EARLIEST, _BEYOND, closed="left")
 
 
 def _moment(text: pl.Expr, column: Column, pattern: str) -> pl.Expr:
     if column.kind is Kind.DATE:
-        value = text.str.to_date(pattern, strict=False)
-        return pl.when(value.is_between(_EARLIEST, _LATEST)).then(value)
+        return text.str.to_date(pattern, strict=False)
     if "%z" in pattern and column.clock == "local":
         text = pl.when(text.str.contains(_OFFSET)).then(text.str.replace(_OFFSET, ""))
         pattern = pattern.replace("%z", "")
@@ -301,7 +334,7 @@ def _moment(text: pl.Expr, column: Column, pattern: str) -> pl.Expr:
     value = text.str.to_datetime(pattern, time_unit="us", strict=False, cache=False)
     if "%z" in pattern:
         value = value.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return pl.when(value.dt.date().is_between(_EARLIEST, _LATEST)).then(value)
+    return value
 
 
 def _pandera_column(column: Column) -> pa.Column:
