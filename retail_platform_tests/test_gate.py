@@ -556,6 +556,12 @@ class TestValues:
             "": "required",
         }
 
+    def test_one_impossible_year_among_moments_written_alike(self) -> None:
+        at = datetime(2025, 1, 10, 9, 8)  # noqa: DTZ001 - shop times carry no zone
+        for slip in ("0025-01-10 09:08:00", "9999-01-10 09:08:00"):
+            found = judged("sold_at", ["2025-01-10 09:08:00", slip])
+            assert found == {"2025-01-10 09:08:00": at, slip: "not_a_timestamp"}
+
     def test_numbers_with_a_point(self) -> None:
         assert judged("latitude", ["48.85", "-90", "90.1", "NaN", "inf", "", "1e1"], "stores") == {
             "48.85": 48.85,

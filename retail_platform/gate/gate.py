@@ -720,16 +720,9 @@ class _Batch:
                 "_source_file": pl.Series([f.arrival.name for f in files], dtype=pl.String),
             }
         )
-        if _of_one_partition(frame) and frame["_row"].is_sorted():
-            # Which word it is that each row says, the Parquet writer need not find out.
-            words = {"_country": frame["_country"][0], **ids.row(frame["_file"][0], named=True)}
-            frame = frame.with_columns(
-                pl.lit(word, dtype=pl.Enum([word])).alias(name) for name, word in words.items()
-            )
-        else:
+        if not (_of_one_partition(frame) and frame["_row"].is_sorted()):
             frame = frame.sort("_batch_date", "_country", "_file", "_row")
-            frame = frame.hstack(ids[frame["_file"]])
-        return frame.select(
+        return frame.hstack(ids[frame["_file"]]).select(
             "_country",
             "_batch_date",
             "_file_id",

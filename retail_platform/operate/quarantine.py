@@ -116,11 +116,11 @@ def quarantined_rows(
         )
         for path in file.facts.quarantine
     ]
-    rows = [
-        _with_lines(frame, contract, keys).select(row="_row_number", reasons="_reasons", line=LINE)
-        for frame in frames
-    ]
-    return pl.concat(rows).sort("row")
+    return (
+        pl.concat([_with_lines(frame, contract, keys) for frame in frames])
+        .select(row="_row_number", reasons="_reasons", line=LINE)
+        .sort("row")
+    )
 
 
 def _with_lines(frame: pl.DataFrame, contract: FeedContract, keys: DataKeys | None) -> pl.DataFrame:
