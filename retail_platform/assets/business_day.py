@@ -106,12 +106,13 @@ def _definition(
             # Before the models count as built: what fails in between is repeated.
             run.publish(slices)
             counts = run.row_counts(slices)
+            checks = list(run.checks(slices))
         wanted = {
             key: set(slices).difference(*(blocked[fact] for fact in facts_above[key]))
             for key in run.models
         }
         record_materializations(context, run.materializations(wanted, counts))
-        yield from record_check_evaluations(context, run.checks(slices))
+        yield from record_check_evaluations(context, checks)
 
     return business_day
 

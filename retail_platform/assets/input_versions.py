@@ -26,6 +26,6 @@ def look_up_input_versions_when_asked() -> None:
     DataVersionCache.fetch_external_input_asset_version_info = _nothing_ahead  # type: ignore[assignment]
 
 
-def _nothing_ahead(cache: "DataVersionCache") -> None:
+def _nothing_ahead(cache: DataVersionCache) -> None:
     """Nothing is known, and what is asked for is fetched then; as of then, not of the start."""
     cache.is_external_input_asset_version_info_loaded = True

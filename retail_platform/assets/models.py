@@ -128,8 +128,7 @@ class ModelRun:
     def checks(self, slices: Slices) -> Iterator[dg.AssetCheckEvaluation]:
         """Run the tests of the models; what they found, as results of asset checks."""
         by_name = {key.name: key for key in self._checks}
-        with self._warehouse.connect():
-            results = self._dbt.test(sorted(by_name), slices)
+        results = self._dbt.test(sorted(by_name), slices)
         severities = self._severities()
         for result in results:
             name = severities.get(result.unique_id, ("", ""))[0]

@@ -296,10 +296,9 @@ def _stripped(column: Column) -> pl.Expr:
 
 def _cast(column: Column) -> pl.Expr:
     """Typed values of a text column, null where one cannot be read."""
-    text = _stripped(column)
     if column.kind is Kind.TEXT:
-        return text
-    dtype = dtype_of(column)
+        return pl.col(column.name)
+    text, dtype = _stripped(column), dtype_of(column)
     if column.kind is Kind.BOOLEAN:
         true, false = text.is_in(_in_any_case(_TRUE)), text.is_in(_in_any_case(_FALSE))
         return pl.when(true | false).then(true)

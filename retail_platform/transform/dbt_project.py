@@ -143,7 +143,8 @@ class DbtProject:
         Raises:
             DbtFailed: dbt stopped before it reached a model.
         """
-        return self._invoke("run", models, slices)
+        # Which relations there are, models ask of their own schemas only.
+        return self._invoke("run", models, slices, "--cache-selected-only")
 
     def test(self, tests: Sequence[str], slices: Slices | None) -> list[NodeResult]:
         """Run data tests over the slices.
