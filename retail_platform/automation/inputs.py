@@ -96,10 +96,7 @@ class InputsArrived(dg.AutomationCondition):
             requested,
             done_until=_done_until(context.cursor, days, parents),
         )
-        busy = set()
-        if stale:
-            busy |= _being_written(view.asset_graph, context.key, runs)
-            busy |= await _being_backfilled(view, context.key)
+        busy = await _being_written(view, context.key, runs) if stale else set()
         subset = view.get_subset_from_partition_keys(
             context.key,
             view.asset_graph.get(context.key).partitions_def,
@@ -121,42 +118,38 @@ def _unfinished(view: AssetGraphView) -> Sequence[DagsterRun]:
     return _UNFINISHED[view]
 
 
-def _being_written(
-    asset_graph: BaseAssetGraph, key: dg.AssetKey, runs: Iterable[DagsterRun]
+async def _being_written(
+    view: AssetGraphView, key: dg.AssetKey, runs: Iterable[DagsterRun]
 ) -> set[Partition]:
-    """Partitions that an unfinished run builds, or that read what one builds."""
-    children_of = _children_by_input(asset_graph, key)
-    found: set[Partition] = set()
-    for run in runs:
-        # No selection means all assets of the job; which these are the run does not say.
-        built = run.asset_selection
-        if built is None or key in built:
-            found.update(_covered(asset_graph, key, run))
-        for parent, children in children_of.items():
-            if built is None or parent in built:
-                for partition in _covered(asset_graph, parent, run):
-                    found.update(children.of(partition))
-    return found
+    """Partitions that a run or a backfill is to build, or that read what one is to build.
 
-
-async def _being_backfilled(view: AssetGraphView, key: dg.AssetKey) -> set[Partition]:
-    """Partitions that a backfill is going to build, or that read what one is going to build.
-
-    Dagster's own condition for inputs maps all candidates through the declared windows, though
-    hardly ever there is a backfill.
+    Dagster's own condition for inputs in backfills maps all candidates through the declared
+    windows, though hardly ever there is a backfill.
     """
-
-    async def backfilled(asset: dg.AssetKey) -> Iterator[Partition]:
-        subset = await view.compute_backfill_in_progress_subset(
-            key=asset, from_subset=view.get_full_subset(key=asset)
-        )
-        return map(Partition.parse, subset.expensively_compute_partition_keys())
-
-    found = set(await backfilled(key))
+    found = {*_by_runs(view.asset_graph, key, runs), *await _by_backfills(view, key)}
     for parent, children in _children_by_input(view.asset_graph, key).items():
-        for partition in await backfilled(parent):
+        built = {*_by_runs(view.asset_graph, parent, runs), *await _by_backfills(view, parent)}
+        for partition in built:
             found.update(children.of(partition))
     return found
+
+
+def _by_runs(
+    asset_graph: BaseAssetGraph, key: dg.AssetKey, runs: Iterable[DagsterRun]
+) -> Iterator[Partition]:
+    """Partitions of an asset that unfinished runs build."""
+    for run in runs:
+        # No selection means all assets of the job; which these are the run does not say.
+        if run.asset_selection is None or key in run.asset_selection:
+            yield from _covered(asset_graph, key, run)
+
+
+async def _by_backfills(view: AssetGraphView, key: dg.AssetKey) -> Iterator[Partition]:
+    """Partitions of an asset that backfills in progress are to build."""
+    subset = await view.compute_backfill_in_progress_subset(
+        key=key, from_subset=view.get_full_subset(key=key)
+    )
+    return map(Partition.parse, subset.expensively_compute_partition_keys())
 
 
 def _covered(asset_graph: BaseAssetGraph, key: dg.AssetKey, run: DagsterRun) -> Iterator[Partition]:

@@ -4,7 +4,6 @@ Text is cast here with a reason per cell; value rules run in pandera, whose fail
 reasons per row. Work is per frame, and a frame holds the rows of many files.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -259,11 +258,12 @@ def dtype_of(column: Column) -> pl.DataType:
     return simple[column.kind]
 
 
-_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
-
-
-def _in_any_case(words: Sequence[str]) -> list[str]:
+def _in_any_case(*words: str) -> list[str]:
     return ["".join(w) for word in words for w in product(*({c, c.upper()} for c in word))]
+
+
+_TRUE = _in_any_case("true", "t", "yes", "y", "1")
+_FALSE = _in_any_case("false", "f", "no", "n", "0")
 
 
 def _nulls_were_added(column: Column, text: pl.DataFrame, typed: pl.DataFrame) -> bool:
@@ -300,8 +300,8 @@ def _cast(column: Column) -> pl.Expr:
         return pl.col(column.name)
     text, dtype = _stripped(column), dtype_of(column)
     if column.kind is Kind.BOOLEAN:
-        true, false = text.is_in(_in_any_case(_TRUE)), text.is_in(_in_any_case(_FALSE))
-        return pl.when(true | false).then(true)
+        true = text.is_in(_TRUE)
+        return pl.when(true | text.is_in(_FALSE)).then(true)
     if column.kind is Kind.INTEGER:
         # Spreadsheets and data frames write 1234.0 for an integer column that has blanks.
         return text.str.strip_suffix(".0").cast(dtype, strict=False)
