@@ -30,7 +30,14 @@ from retail_platform.gate import json_frames, json_records
 from retail_platform.gate.compression import decompress
 from retail_platform.gate.json_frames import JsonPiece, json_frame
 from retail_platform.gate.json_records import Records, read_records
-from retail_platform.gate.json_text import MAX_DEPTH, structure_of, table
+from retail_platform.gate.json_text import (
+    MAX_DEPTH,
+    Table,
+    Values,
+    nested_table,
+    structure_of,
+    table,
+)
 from retail_platform.operate.quarantine import QuarantinedFile, export, quarantined_rows, requeue
 from retail_platform.partitions import Partition
 from retail_platform_tests.builders import Desk, local_desk
@@ -613,19 +620,119 @@ def records_alike(draw: st.DrawFn) -> list[str]:
     return written
 
 
+WORDS = ("1", "-2.50", "1e5", "null", "true", "false", "20250111")
+TEXTS = (
+    '""',
+    '"x"',
+    '" x"',
+    '"x\u3000"',
+    '"Orl\u00e9ans, Loiret"',
+    '"a: 1"',
+    '"\\"\\\\"',
+    '"\\u0000"',
+)
+ODD = (*WORDS, *TEXTS, '"{"', '"}"', "{}", "[1]", "[]", '{"id":1}', '"a"  ', "1 ", " 1", "\t2")
+
+
+@st.composite
+def records_with_other_values(draw: st.DrawFn) -> tuple[list[str], bool]:
+    """Records that differ in values only, and whether that is true of all of them."""
+    inner = ("id", "address", "zip")
+    gap = draw(st.sampled_from(["", " "]))
+    names = draw(st.lists(st.sampled_from(MEMBER_NAMES), min_size=1, max_size=5))
+    below = {n: draw(st.lists(st.sampled_from(inner), min_size=1, max_size=2)) for n in names}
+    nested = {n for n in names if draw(st.integers(0, 2)) == 0}
+    kinds = {
+        path: draw(st.sampled_from((WORDS, TEXTS)))
+        for name in names
+        for path in [(name,), *((name, key) for key in below[name])]
+    }
+    twice = len(set(names)) < len(names) or any(len(set(below[n])) < len(below[n]) for n in nested)
+    twice |= {"new", "n\\u0065w"} <= set(names)
+    alike = not twice
+    written = []
+    for number in range(draw(st.integers(1, 5))):
+
+        def value(path: tuple[str, ...], number: int = number) -> str:
+            nonlocal alike
+            if number and draw(st.integers(0, 29)) == 0:
+                alike = False
+                return draw(st.sampled_from(ODD))
+            return draw(st.sampled_from(kinds[path]))
+
+        def members(pairs: list[tuple[str, str]]) -> str:
+            return "{" + f",{gap}".join(f'"{key}":{gap}{text}' for key, text in pairs) + "}"
+
+        record = [
+            (n, members([(k, value((n, k))) for k in below[n]]) if n in nested else value((n,)))
+            for n in names
+        ]
+        if number and len(record) > 1 and draw(st.integers(0, 19)) == 0:
+            record = record[::-1]
+            alike = False
+        written.append(members(record))
+    return written, alike
+
+
+def flat(found: Table) -> dict[str, list[str]]:
+    """Values as they are written."""
+    columns = {}
+    for key, values in found.items():
+        if isinstance(values, Values):
+            columns[key] = values.written.to_list()
+        else:
+            columns |= {f"{key}.{below}": column for below, column in flat(values).items()}
+    return columns
+
+
 class TestRecordsWrittenAlike:
+    def test_are_one_table_with_those_inside_them(self) -> None:
+        records = [b'{"a": 1, "b": {"c": " x"}}', b'{"a": 22, "b": {"c": ""}}']
+        found = nested_table(b"\n".join(records), records[0])
+        assert found is not None
+        assert flat(found) == {"a": ["1", "22"], "b.c": ['" x"', '""']}
+
+    @pytest.mark.parametrize(
+        "other",
+        ['{"a": {}, "b": {"c": "y"}}', '{"a": "1", "b": {"c": "y"}}', '{"a":  1, "b": {"c": "y"}}',
+         '{"a": 1, "x": {"c": "y"}}', '{"a": 1, "b": {"c": "y", "d": 1}}', '{"a": [1], "b": "c"}',
+         '{"a": 1, "b": {"c": "{"}}', '{"b": {"c": "y"}, "a": 1}', '{"a": 1}', "{}",
+         '{"a": 1, "b": {"c": "y"} }', '{"a": 1, "b": {"c": null}}', '{"a": 1 , "b": {"c": "y"}}'],
+    )  # fmt: skip
+    def test_are_no_such_table_if_more_differs_than_values(self, other: str) -> None:
+        first = '{"a": 1, "b": {"c": "x"}}'
+        for records in ([first, other], [first, other, first], [first, first, other, other]):
+            assert nested_table("\n".join(records).encode(), first.encode()) is None
+
+    def test_brackets_in_a_string_of_the_first_hide_none_of_the_others(self) -> None:
+        records = ['{"a": {"x": 1}, "s": "{"}', '{"a": {"x": {}}, "s": "-"}']
+        assert nested_table("\n".join(records).encode(), records[0].encode()) is None
+
+    @settings(deadline=None, max_examples=5 * EXAMPLES)
+    @given(drawn=records_with_other_values())
+    def test_and_only_those_are_found_in_one_go(self, drawn: tuple[list[str], bool]) -> None:
+        records, alike = drawn
+        found = nested_table("\n".join(records).encode(), records[0].encode())
+        if alike:
+            assert found is not None
+        if found is not None:
+            for number, record in enumerate(records):
+                told = {key: json.loads(column[number]) for key, column in flat(found).items()}
+                seen = json.loads(record)
+                inner = {k: v for k, v in seen.items() if isinstance(v, dict)}
+                expected = {k: v for k, v in seen.items() if k not in inner}
+                expected |= {f"{k}.{below}": v for k in inner for below, v in inner[k].items()}
+                assert told == expected
+
     def test_are_one_table(self) -> None:
         text = b'{"a": 1, "b": " x"}\n{"a": 2, "b": "y"}'
         found = table(text, structure_of(text))
         assert found is not None
-        assert {key: values.written.to_list() for key, values in found.items()} == {
-            "a": ["1", "2"],
-            "b": ['" x"', '"y"'],
-        }
+        assert flat(found) == {"a": ["1", "2"], "b": ['" x"', '"y"']}
 
     @pytest.mark.parametrize("feed", ["orders", "frozen"])
     @settings(deadline=None, max_examples=5 * EXAMPLES)
-    @given(records=records_alike())
+    @given(records=records_alike() | records_with_other_values().map(lambda drawn: drawn[0]))
     def test_give_what_each_of_them_gives_alone(
         self, contracts: dict[str, FeedContract], feed: str, records: list[str]
     ) -> None:
@@ -633,7 +740,8 @@ class TestRecordsWrittenAlike:
         together = [JsonPiece(0, Records.of(lines), 1)]
         as_read = read_records(iter([b"\n".join(lines) + b"\n"]), ())
         read = [JsonPiece(0, found, 1) for found in as_read]
-        with patch.object(json_frames, "table", lambda *_: None):
+        nothing = {"table": lambda *_: None, "nested_table": lambda *_: None}
+        with patch.multiple(json_frames, **nothing):
             expected, strangers = json_frame(together, contracts[feed])
         for pieces in (together, read):
             frame, found = json_frame(pieces, contracts[feed])

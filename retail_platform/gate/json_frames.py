@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
-from retail_platform.contract import Drift, FeedContract, normalised_header
+from retail_platform.contract import Drift, FeedContract, Kind, normalised_header
 from retail_platform.gate.drift import MAX_EVOLVED_COLUMNS, evolved_name
 from retail_platform.gate.frames import blank_to_null
 from retail_platform.gate.json_records import Records
 from retail_platform.gate.json_text import (
     MAX_DEPTH,
+    Table,
     Values,
     all_valid,
     compact,
@@ -24,6 +25,7 @@ from retail_platform.gate.json_text import (
     elements,
     is_valid,
     members,
+    nested_table,
     structure_of,
     table,
     unescaped,
@@ -112,8 +114,8 @@ def json_frame(
         problems: dict[int, str] = {}
     else:
         objects, problems = _sound(written)
-    found = _Found(count)
-    unknown, below = found.take_apart(objects, steps_of(contract))
+    found = _Found(count, contract)
+    unknown, below = found.take_apart(objects, written[0].encode(), steps_of(contract))
     file = np.repeat([p.file for p in pieces], [len(p.records) for p in pieces])
     row = [np.arange(len(p.records)) + p.first for p in pieces]
     strangers: dict[int, list[str]] = {}
@@ -198,6 +200,30 @@ def _meaning(seen: Sequence[str], steps: dict[str, _Step]) -> dict[str, str]:
     return {k: name for name, step in steps.items() for k in step.keys(seen, exact)}
 
 
+def _fits(alike: Table, steps: dict[str, _Step]) -> bool:
+    """Whether each key means a step of its own, and nothing is left of objects inside others."""
+    meant = _meaning(list(alike), steps)
+    inside = {key: values for key, values in alike.items() if not isinstance(values, Values)}
+    return len(set(meant.values())) == len(meant) and all(
+        key in meant and not steps[meant[key]].columns and _is_all_named(below, steps[meant[key]])
+        for key, below in inside.items()
+    )
+
+
+def _is_all_named(alike: Table, step: _Step) -> bool:
+    """Whether columns name all that objects hold to which a step leads."""
+    meant = _meaning(list(alike), step.below)
+    return (
+        len(meant) == len(alike)
+        and all(
+            step.below[meant[key]].columns
+            for key, values in alike.items()
+            if isinstance(values, Values)
+        )
+        and _fits(alike, step.below)
+    )
+
+
 class _Found:
     """What is found in records, in columns of their number.
 
@@ -206,22 +232,30 @@ class _Found:
         problems: record -> why it cannot be taken.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, contract: FeedContract) -> None:
         self._count = count
+        self._texts = {c.name for c in contract.columns if c.kind is Kind.TEXT}
         self.columns: dict[str, pl.Series] = {}
         self.problems: dict[int, str] = {}
 
-    def take_apart(self, text: bytes, steps: dict[str, _Step]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def take_apart(
+        self, text: bytes, first: bytes, steps: dict[str, _Step]
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Read all columns.
 
         Args:
-            text: the records, parted by line feeds.
+            text: the records, parted by white space.
+            first: the first of them, unless it is broken.
 
         Returns:
             `row`, `key` and `value` of what no column names on the first level; and of the first
             level's keys in whose values something is left that no column names.
         """
-        return self._level(text, np.arange(self._count, dtype=np.uint32), steps)
+        rows = np.arange(self._count, dtype=np.uint32)
+        alike = nested_table(text, first)
+        if alike and _fits(alike, steps):
+            return self._level_of_table(alike, rows, steps)
+        return self._level(text, rows, steps)
 
     def filled(self, unknown: pl.DataFrame) -> pl.Series:
         """Keys that have a value, by record; null for a record without any."""
@@ -285,9 +319,8 @@ class _Found:
         if found.deepest > MAX_DEPTH:
             self._note(rows[depths(found) > MAX_DEPTH], "row:nested_too_deep")
         alike = table(text, found)
-        meant = _meaning(list(alike), steps) if alike else {}
-        if alike and len(set(meant.values())) == len(meant):
-            return self._level_of_table(alike, meant, rows, steps)
+        if alike and _fits(alike, steps):
+            return self._level_of_table(alike, rows, steps)
         frame = members(text, found)
         frame = frame.with_columns(pl.Series("row", rows[frame["row"].to_numpy()]))
         meant = _meaning(frame["key"].unique(maintain_order=True).to_list(), steps)
@@ -316,16 +349,12 @@ class _Found:
 
     def _level_of_table(
         self,
-        alike: dict[str, Values],
-        meant: dict[str, str],
+        alike: Table,
         rows: np.ndarray,
         steps: dict[str, _Step],
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """One level of objects that have the same keys, each of which means a step of its own.
-
-        Args:
-            meant: key -> name of the step.
-        """
+        """One level of objects that have the same keys, where these fit the steps."""
+        meant = _meaning(list(alike), steps)
         row = pl.Series("row", rows, dtype=pl.UInt32)
 
         def long(key: str, values: Values) -> pl.DataFrame:
@@ -334,7 +363,11 @@ class _Found:
             )
 
         nothing = pl.DataFrame(schema={"row": pl.UInt32, "key": pl.String, "value": pl.String})
-        strange = [long(key, values) for key, values in alike.items() if key not in meant]
+        strange = [
+            long(key, values)
+            for key, values in alike.items()
+            if key not in meant and isinstance(values, Values)
+        ]
         unknown = pl.concat([nothing, *strange]).sort("row", maintain_order=True)
         kept = [nothing]
         keys = {name: key for key, name in meant.items()}
@@ -342,10 +375,17 @@ class _Found:
             if name not in keys:
                 continue
             values = alike[keys[name]]
+            if not isinstance(values, Values):
+                self._level_of_table(values, rows, step.below)
+                continue
             if step.columns:
                 if values.plain:
-                    # A copy, or these few bytes would keep the whole text in memory.
-                    text = pl.Series(values.inner.to_arrow(compat_level=pl.CompatLevel.oldest()))
+                    text = values.inner
+                    if not self._texts.isdisjoint(step.columns):
+                        # A copy, or these few bytes would keep the whole text in memory.
+                        text = pl.Series(text.to_arrow(compat_level=pl.CompatLevel.oldest()))
+                    if values.strings:
+                        text = text.set(text == "", None)
                 elif values.strings:
                     text = self._meant(values.inner, row)
                 else:

@@ -8,6 +8,7 @@ that is balanced, valid or not. Knows nothing about contracts.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -22,10 +23,14 @@ MAX_DEPTH = 200
 """Objects and arrays within each other; beyond, parsers in later steps run out of stack."""
 
 _OBJECT, _ARRAY, _COLON, _COMMA = ord("{"), ord("["), ord(":"), ord(",")
-_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_QUOTE, _BACKSLASH, _CLOSES_OBJECT = ord('"'), ord("\\"), ord("}")
 _MARKS = bytes(byte in b'{}[]:,"' for byte in range(256))
 _SPACE = np.zeros(256, np.bool_)
 _SPACE[list(b" \t\r\n")] = True
+_IN_WORD = np.zeros(256, np.bool_)
+_IN_WORD[list(b"-+.0123456789eEtrufalsn")] = True
+"""Bytes of numbers, true, false and null."""
+
 _SAYS_ELSE = np.zeros(256, np.bool_)
 _SAYS_ELSE[list(b'"{[n')] = True
 """First bytes of values that are not taken as they are written."""
@@ -64,9 +69,7 @@ def structure_of(text: bytes) -> Structure:
     kind = octets[position]
     quotes = kind == _QUOTE
     if b"\\" in text:
-        escaped = np.zeros(len(text), np.bool_)
-        escaped[_escaped(np.flatnonzero(octets == _BACKSLASH), len(text))] = True
-        quotes &= ~escaped[position]
+        quotes &= ~_escaped(text)[position]
     inside = _odd_so_far(quotes)
     outside = np.flatnonzero(~inside & (kind != _QUOTE))
     position, kind = position[outside], kind[outside]
@@ -93,14 +96,22 @@ def _odd_so_far(flags: np.ndarray) -> np.ndarray:
     return words.view(np.bool_)[: flags.size]
 
 
-def _escaped(backslashes: np.ndarray, size: int) -> np.ndarray:
-    """Positions whose character a backslash takes the meaning from; a backslash may be one."""
+def _quotes(text: bytes) -> np.ndarray:
+    """Positions of quotes that open or close a string."""
+    position = np.flatnonzero(np.frombuffer(text, np.uint8) == _QUOTE)
+    return position[~_escaped(text)[position]] if b"\\" in text else position
+
+
+def _escaped(text: bytes) -> np.ndarray:
+    """By byte, whether a backslash takes the meaning from it; a backslash may be one."""
+    backslashes = np.flatnonzero(np.frombuffer(text, np.uint8) == _BACKSLASH)
     first = np.ones(backslashes.size, np.bool_)
     first[1:] = np.diff(backslashes) != 1
     count = np.arange(backslashes.size)
     offset = count - np.maximum.accumulate(np.where(first, count, 0))
-    found = backslashes[offset % 2 == 0] + 1
-    return found[found < size]
+    escaped = np.zeros(len(text) + 1, np.bool_)
+    escaped[backslashes[offset % 2 == 0] + 1] = True
+    return escaped[:-1]
 
 
 @dataclass(frozen=True)
@@ -219,8 +230,8 @@ class Values:
     Attributes:
         inner: the values as written, but for the quotes of `strings`.
         strings: whether all of them are strings.
-        plain: whether `inner` is what they say: numbers, or strings without escapes, none of them
-            empty, and none with white space at its ends.
+        plain: whether `inner` is what they say: numbers, or strings without escapes and without
+            white space at their ends.
     """
 
     inner: pl.Series
@@ -233,7 +244,11 @@ class Values:
         return '"' + self.inner + '"' if self.strings else self.inner
 
 
-def table(objects: bytes, found: Structure) -> dict[str, Values] | None:
+Table = dict[str, "Values | Table"]
+"""By key what objects have under it; under a key that leads to further objects, what these have."""
+
+
+def table(objects: bytes, found: Structure) -> Table | None:
     """Keys and values of objects that are written alike, as most files are.
 
     Args:
@@ -268,16 +283,13 @@ def table(objects: bytes, found: Structure) -> dict[str, Values] | None:
     strings = (octets[start] == _QUOTE).all(axis=0)
     start, end = start + strings, end - strings
     begins, ends = octets[start], octets[end - 1]
-    # Of an empty string, the first byte is the quote that closes it.
-    doubtful = MAY_BEGIN_SPACE[begins] | (begins == _QUOTE) | MAY_END_SPACE[ends]
-    doubtful |= b"\\" in objects
-    plain = ~np.where(strings, doubtful, _SAYS_ELSE[begins]).any(axis=0)
+    plain = _are_plain(begins, ends, strings, escapes=b"\\" in objects)
     # Rows in turn: what is in front of a value, and the value. Cut at once: each time, polars looks
     # at the whole of the text.
     edges = np.empty((len(position), width), position.dtype)
     edges[:, 0], edges[:, 1::2], edges[:, 2::2] = position[:, 0], start, end
     parts = cut(objects, edges.ravel())
-    columns: dict[str, Values] = {}
+    columns: Table = {}
     for n, key in enumerate(keys):
         front = parts.gather_every(width, 2 * n)
         if (front != front[0]).any():
@@ -285,6 +297,153 @@ def table(objects: bytes, found: Structure) -> dict[str, Values] | None:
         inner = parts.gather_every(width, 2 * n + 1)
         columns[key] = Values(inner, bool(strings[n]), bool(plain[n]))
     return columns
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A value in an object that holds no further ones.
+
+    Attributes:
+        path: keys that lead to it.
+        start, end: where it is in the object; of a string, without the quotes.
+        string: whether it is one.
+    """
+
+    path: tuple[str, ...]
+    start: int
+    end: int
+    string: bool
+
+
+def _leaves(text: bytes) -> list[_Leaf] | None:
+    """Leaves of an object in their order.
+
+    Returns:
+        None if there is none, if a key is there twice, or if there are arrays or empty objects.
+    """
+    found = structure_of(text)
+    if found.deepest > MAX_DEPTH or (found.kind == _ARRAY).any():
+        return None
+    position, kind = found.position.tolist(), found.kind.tolist()
+    leaves: list[_Leaf] = []
+    around: list[str] = []
+    seen: set[tuple[str, ...]] = set()
+    for n, mark in enumerate(kind):
+        if mark == _COLON:
+            (key,) = _TEXTS.decode(b"[" + text[position[n - 1] + 1 : position[n]] + b"]")
+            path = (*around, key)
+            if path in seen:
+                return None
+            seen.add(path)
+            if kind[n + 1] == _OBJECT:
+                around.append(key)
+                continue
+            between = text[position[n] + 1 : position[n + 1]]
+            value = between.strip()
+            start = position[n] + 1 + between.index(value)
+            string = value[:1] == b'"'
+            leaves.append(_Leaf(path, start + string, start + len(value) - string, string))
+        elif mark == _CLOSES_OBJECT:
+            if kind[n - 1] == _OBJECT:
+                return None
+            del around[-1:]
+    return leaves or None
+
+
+def nested_table(objects: bytes, first: bytes) -> Table | None:
+    """Keys and values of objects that are written alike, and of those inside them, in one go.
+
+    Args:
+        objects: valid JSON objects, parted by white space.
+        first: the first of them.
+
+    Returns:
+        None unless each object is the first one with other values: a string for a string, a number
+        or word for a number or word. Arrays are no values here.
+    """
+    leaves = _leaves(first) if objects.startswith(first) else None
+    end = len(objects.rstrip(BLANK))
+    edges = _edges(objects, first, leaves, end) if leaves else None
+    if leaves is None or edges is None:
+        return None
+    octets = np.frombuffer(objects, np.uint8)
+    begins, ends = octets[edges[:, ::2]], octets[edges[:, 1::2] - 1]
+    strings = np.array([leaf.string for leaf in leaves])
+    words = (edges[:, ::2] < edges[:, 1::2]) & _IN_WORD[begins] & _IN_WORD[ends]
+    if not (words | strings).all():
+        return None
+    # Values, and in between what has to be the same in all objects.
+    parts = cut(objects, edges.ravel())
+    to_next = objects[len(first) : edges[1, 0]] if len(edges) > 1 else first[: leaves[0].start]
+    if to_next.lstrip(BLANK) != first[: leaves[0].start]:
+        return None
+    same = [first[a.end : b.start] for a, b in pairwise(leaves)]
+    same.append(first[leaves[-1].end :] + to_next)
+    expected = pl.Series(same, dtype=pl.Binary).cast(pl.String)
+    in_turn = np.tile(np.arange(len(leaves), dtype=np.uint32), len(edges))[:-1]
+    if (parts.gather_every(2, 1) != expected.gather(in_turn)).any():
+        return None
+    if objects[edges[-1, -1] : end] != first[leaves[-1].end :]:
+        return None
+    plain = _are_plain(begins, ends, strings, escapes=b"\\" in objects)
+    found: Table = {}
+    for n, leaf in enumerate(leaves):
+        level = found
+        for key in leaf.path[:-1]:
+            level = level.setdefault(key, {})  # type: ignore[assignment]  # no leaf is there
+        inner = parts.gather_every(2 * len(leaves), 2 * n)
+        level[leaf.path[-1]] = Values(inner, leaf.string, bool(plain[n]))
+    return found
+
+
+def _edges(objects: bytes, first: bytes, leaves: Sequence[_Leaf], end: int) -> np.ndarray | None:
+    """Where values begin and end, if objects differ in them only; to be checked.
+
+    In each object, a value is as far from the quotes around it as in the first one. So quotes alone
+    tell where values are, for a third of what an index of all marks costs.
+
+    Args:
+        end: of the last object.
+
+    Returns:
+        A row for each object, and in it two positions for each leaf, all of them ascending; None
+        where objects differ in more.
+    """
+    quotes, own = _quotes(objects), _quotes(first)
+    count, over = divmod(quotes.size, own.size)
+    # With brackets anywhere else, in strings too, a value might be more than a word.
+    brackets = count * len({leaf.path[:n] for leaf in leaves for n in range(len(leaf.path))})
+    folded = np.frombuffer(objects, np.uint8) | 0x20
+    if over or np.count_nonzero(folded == _OBJECT) != brackets:
+        return None
+    quotes = quotes.reshape(count, own.size)
+    # Behind the last quote of an object comes the first of the next.
+    to_next = int(quotes[1, 0] - quotes[0, 0]) if count > 1 else len(first)
+    last = end - len(first) + to_next + own[0]
+    quotes = np.column_stack([quotes, np.append(quotes[1:, 0], last)])
+    own = np.append(own, to_next + own[0])
+    behind = np.searchsorted(own, [leaf.start for leaf in leaves])
+    mark = np.column_stack([behind - 1, behind]).ravel()
+    edges = quotes.take(mark, axis=1)
+    edges += np.array([at for leaf in leaves for at in (leaf.start, leaf.end)]) - own[mark]
+    flat = edges.ravel()
+    ascending = flat[0] >= 0 and flat[-1] < end and (flat[1:] >= flat[:-1]).all()
+    return edges if ascending else None
+
+
+def _are_plain(
+    begins: np.ndarray, ends: np.ndarray, strings: np.ndarray, *, escapes: bool
+) -> np.ndarray:
+    """By column, whether values are what they say; see `Values.plain`.
+
+    Args:
+        begins, ends: first and last byte of each value; a row for each object.
+        strings: by column, whether values are strings.
+        escapes: whether there may be any.
+    """
+    # An empty string has quotes here.
+    doubtful = MAY_BEGIN_SPACE[begins] | MAY_END_SPACE[ends] | escapes
+    return ~np.where(strings, doubtful, _SAYS_ELSE[begins]).any(axis=0)
 
 
 def elements(arrays: bytes) -> pl.DataFrame:
