@@ -1170,3 +1170,56 @@ def test_an_increment_may_have_the_columns_of_its_table_in_another_order(
     warehouse.deliver("stores", "FR", FRI, [{"store_id": 1, "city": "Lyon"}])
     warehouse.run("stg_stores")
     assert warehouse.execute("select city from staging.stg_stores") == [("Lyon",)]
+
+
+WEEKS = [date(2025, 1, 10) + timedelta(weeks=n) for n in range(5)]
+UNLIKE: dict[str, tuple[str, set[str]]] = {
+    "A": ("delete from sales where {last} and customer_id < 7", {"lines", "null_rate"}),
+    "B": ("delete from sales where {last} and customer_id < 3", set()),
+    "C": ("insert into sales select s.* from sales s, range(2) where {last}", {"lines"}),
+    "D": ("insert into sales select s.* from sales s where {last}", set()),
+    "E": ("update sales set customer_id = null where {last} and customer_id < 3", {"null_rate"}),
+    "F": ("update sales set customer_id = null where {last} and customer_id < 2", set()),
+    "G": ("update sales set unit_price_local = 21 where {last}", {"price"}),
+    "H": ("update sales set unit_price_local = 20 where {last}", set()),
+    "I": ("update sales set unit_price_local = 4.9 where {last}", {"price"}),
+    # What was unusual before says nothing of the day.
+    "J": ("update sales set unit_price_local = 30 where {own} and business_date = '2025-01-10'",
+          set()),
+    # Two weeks are too few to be the usual, and so is another weekday, or another country.
+    "K": ("delete from sales where {own} and business_date < '2025-01-24' or {last}"
+          " and customer_id < 7", set()),
+    "L": ("update sales set business_date = business_date + 1, unit_price_local = 99"
+          " where {last}", set()),
+    "M": ("update sales set country = 'N', unit_price_local = 99 where {last}", set()),
+}  # fmt: skip
+"""By country what happens to it, and which of its measures are unlike themselves then."""
+
+
+def test_a_day_is_like_the_same_weekday_before(warehouse: Warehouse) -> None:
+    """Ten lines on each of five Fridays, for 10 euros, two of them without a buyer."""
+    last = WEEKS[-1]
+    warehouse.execute("create schema marts")
+    warehouse.execute(
+        "create table marts.fct_sales as select country, cast(day as date) as business_date, case"
+        " when n < 8 then n end as customer_id, cast(10 as decimal(18, 2)) as unit_price_local"
+        " from range(10) lines(n), (select unnest(?) as day), (select unnest(?) as country)",
+        [WEEKS, [*UNLIKE]],
+    )
+    for country, (change, _) in UNLIKE.items():
+        own = f"country = '{country}'"
+        told = change.format(own=own, last=f"{own} and business_date = '{last}'")
+        warehouse.execute(told.replace(" sales", " marts.fct_sales"))
+    tests = {
+        "lines": "fct_sales__lines__like_same_weekday",
+        "null_rate": "fct_sales__customer_id__null_rate_like_same_weekday",
+        "price": "fct_sales__unit_price_local__like_same_weekday",
+    }
+    done = warehouse.dbt("test", "--select", *tests.values(), first_day=last, last_day=last)
+    found: dict[str, set[str]] = {}
+    for result in done.result.results:
+        assert result.status == "warn"
+        rows = warehouse.execute(result.node.compiled_code)
+        found[result.node.name] = {str(country) for country, *_ in rows}
+    for name, test in tests.items():
+        assert found[test] == {c for c, (_, unlike) in UNLIKE.items() if name in unlike}, name

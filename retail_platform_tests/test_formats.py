@@ -21,7 +21,7 @@ from unittest.mock import patch
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from retail_platform.contract import FeedContract, load_contracts
@@ -694,15 +694,20 @@ class TestRecordsWrittenAlike:
 
     @pytest.mark.parametrize(
         "other",
-        ['{"a": {}, "b": {"c": "y"}}', '{"a": "1", "b": {"c": "y"}}', '{"a":  1, "b": {"c": "y"}}',
+        ['{"z": 1, "b": {"c": "y"}}', '{"a": {}, "b": {"c": "y"}}', '{"a": 1, "b": {"c": null}}',
+         '{"a": "1", "b": {"c": "y"}}', '{"a":  1, "b": {"c": "y"}}', '{"a": 1 , "b": {"c": "y"}}',
          '{"a": 1, "x": {"c": "y"}}', '{"a": 1, "b": {"c": "y", "d": 1}}', '{"a": [1], "b": "c"}',
-         '{"a": 1, "b": {"c": "{"}}', '{"b": {"c": "y"}, "a": 1}', '{"a": 1}', "{}",
-         '{"a": 1, "b": {"c": "y"} }', '{"a": 1, "b": {"c": null}}', '{"a": 1 , "b": {"c": "y"}}'],
+         '{"a": 1, "b": {"c": "{"}}', '{"b": {"c": "y"}, "a": 1}', '{"a": 1, "b": {"c": "y"} }',
+         '{"a": 1}', "{}"],
     )  # fmt: skip
     def test_are_no_such_table_if_more_differs_than_values(self, other: str) -> None:
         first = '{"a": 1, "b": {"c": "x"}}'
         for records in ([first, other], [first, other, first], [first, first, other, other]):
             assert nested_table("\n".join(records).encode(), first.encode()) is None
+
+    def test_a_value_where_the_text_is_over_already_is_none(self) -> None:
+        records = ['{"a":' + 9 * " " + "1}", '{"a":2}']
+        assert nested_table("\n".join(records).encode(), records[0].encode()) is None
 
     def test_brackets_in_a_string_of_the_first_hide_none_of_the_others(self) -> None:
         records = ['{"a": {"x": 1}, "s": "{"}', '{"a": {"x": {}}, "s": "-"}']
@@ -733,6 +738,10 @@ class TestRecordsWrittenAlike:
     @pytest.mark.parametrize("feed", ["orders", "frozen"])
     @settings(deadline=None, max_examples=5 * EXAMPLES)
     @given(records=records_alike() | records_with_other_values().map(lambda drawn: drawn[0]))
+    @example(records=['{"customer":{"address":1}}'])
+    @example(records=['{"customer":{"id":1,"zip":"x"}}'])
+    @example(records=['{"lines":{"0":{"sku":"x"}}}'])
+    @example(records=['{"note":"","rate":""}', '{"note":"a ","rate":"2 "}'])
     def test_give_what_each_of_them_gives_alone(
         self, contracts: dict[str, FeedContract], feed: str, records: list[str]
     ) -> None:
