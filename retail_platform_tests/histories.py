@@ -187,9 +187,9 @@ def members(country: str, batch: int, cities: Mapping[int, str], minute: float) 
 
 
 def articles(batch: int, categories: Mapping[int, str], minute: float) -> Delivery:
-    """Products and the category they are in now."""
-    made = [row("products", product_id=str(n), category=c) for n, c in categories.items()]
-    good = [(ALL, f"{number} {category}") for number, category in categories.items()]
+    """Products and the category they are in now; the first one is what everybody sells."""
+    made = [row("products", product_id=str(484 + n), category=c) for n, c in categories.items()]
+    good = [(ALL, f"{484 + number} {category}") for number, category in categories.items()]
     return _delivery(f"products_{day(batch):%Y%m%d}.csv", "products", made, minute, good)
 
 

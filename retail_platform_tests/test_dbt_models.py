@@ -943,7 +943,8 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
         prefix = rng.choice(("INV", "RET"))
         return [
             sale(f"{prefix}-{country}-00{n % 3 + 1}-0000000{n}", rng.randint(1, 2),
-                 str(rng.randint(1, 9)), moment(), quantity=rng.randint(1, 3), customer_id=n % 4)
+                 str(rng.randint(1, 9)), moment(), quantity=rng.randint(1, 3), customer_id=n % 4,
+                 size="SML"[n % 3])
             for n in some(9)
         ]  # fmt: skip
     if feed == "partner_sales":
@@ -975,7 +976,8 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
         "partner_stores": [{"store_token": f"s{n}", "store_name": label} for n in some(2)],
         "employees": [{"employee_id": n, "position": label} for n in some(3)],
         "customers": [{"customer_id": n, "city": label, "email_token": str(day)} for n in some(3)],
-        "products": [{"product_id": n, "category": label} for n in some(3)],
+        "products": [{"product_id": n, "category": label, "production_cost": Decimal(n)}
+                     for n in some(3)],
         "discounts": [
             {"starts_on": FIRST, "ends_on": FIRST, "category": rng.choice((None, "c")),
              "discount": Decimal("0.1"), "description": label} for _ in some(2)
@@ -1003,20 +1005,19 @@ def contents(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]]]:
 
 def touched_days(warehouse: Warehouse, countries: set[str], first: date, last: date) -> set[date]:
     """Business days that the staged rows of these batches have a part in."""
-    dated = (
-        *("transactions", "partner_sales", "pos_events", "inventory_movements"),
-        *("online_orders", "online_refunds", "online_checkouts"),
-    )
+    of_business = ("transactions", "partner_sales", "pos_events", "inventory_movements")
+    of_the_web = ("online_orders", "online_refunds", "online_checkouts")
+    valid_from = ("suppliers", "products", "stores", "partner_stores")
+    dated = dict.fromkeys((*of_business, *of_the_web), "business_date")
+    dated |= dict.fromkeys(valid_from, "batch_date")
     rows = warehouse.execute(
         " ".join(
-            f"select business_date from staging.stg_{feed} "
+            f"select {column} from staging.stg_{feed} "
             "where batch_date between $1 and $2 and list_contains($3, country) union"
-            for feed in dated
+            for feed, column in dated.items()
         )
         + """
         select rate_date + unnest([0, 6]) from staging.stg_fx_rates
-        where batch_date between $1 and $2 and list_contains($3, country) union
-        select batch_date from staging.stg_suppliers
         where batch_date between $1 and $2 and list_contains($3, country)
         """,
         [first, last, sorted(countries)],

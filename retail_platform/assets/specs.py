@@ -226,7 +226,9 @@ class ModelTranslator(DagsterDbtTranslator):
         days_before = None if before == "all" else before
         if scope is not parent_scope:
             return self._partitioning.from_global(days_before, days_after)
-        if "business_day" in dbt_resource_props["tags"] and "batch_day" in parent["tags"]:
+        business = "business_day" in dbt_resource_props["tags"]
+        # a dimension that is read as of the day is read up to it, and the window says how far back
+        if business and not window and "batch_day" in parent["tags"]:
             if scope is Scope.GLOBAL:
                 return self._partitioning.carried_rates()
             return self._partitioning.lookback()
