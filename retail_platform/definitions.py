@@ -10,9 +10,10 @@ import dagster as dg
 from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.sensor import build_alert_sensor
 from retail_platform.assets.batch_day import build_batch_day_assets
-from retail_platform.assets.business_day import build_business_day_assets
+from retail_platform.assets.business_day import Computed, build_business_day_assets
 from retail_platform.assets.completeness import build_completeness_checks
 from retail_platform.assets.input_versions import look_up_input_versions_when_asked
+from retail_platform.assets.lifetime_values import LifetimeValueRun, lifetime_value_specs
 from retail_platform.assets.pulled import build_pull_assets, jobs_of
 from retail_platform.assets.specs import ModelTranslator, external_specs, model_specs
 from retail_platform.automation.arrivals import ArrivalDesk, build_inbox_sensor
@@ -78,6 +79,10 @@ def build_platform(
         raise TypeError(f"resource `dbt` is {type(dbt).__name__}, expected DbtResource")
     manifest = dbt.project().manifest
     translator = ModelTranslator(partitioning, dbt.project().lineage)
+    computed: dict[Scope, Computed] = {
+        Scope.GLOBAL: {},
+        Scope.COUNTRY: {"rpt_clv": (lifetime_value_specs(partitioning), LifetimeValueRun)},
+    }
     assets: list[dg.AssetsDefinition] = []
     models_of_feed: dict[str, list[dg.AssetKey]] = {}
     for scope in (Scope.GLOBAL, Scope.COUNTRY):
@@ -95,6 +100,7 @@ def build_platform(
             model_specs(manifest, translator, "business_day", scope),
             manifest,
             breakers,
+            computed[scope],
         )
     locks = settings.home / "locks"
     assets += [

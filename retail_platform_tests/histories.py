@@ -23,6 +23,7 @@ import pytest
 from dbt.adapters.sql import SQLConnectionManager
 
 from retail_platform.assets import batch_day, business_day, models
+from retail_platform.assets.lifetime_values import lifetime_values, sql_types
 from retail_platform.assets.recording import record_materializations
 from retail_platform.contract import FeedContract
 from retail_platform.countries import ALL, CountryRegistry
@@ -33,7 +34,7 @@ from retail_platform.lake.manifest import Manifest
 from retail_platform.lake.store import INBOX, MANIFESTS, Lake
 from retail_platform.operate.foreground import ForegroundRunner, Outcome
 from retail_platform.operate.instance import open_instance
-from retail_platform.partitions import Partition
+from retail_platform.partitions import Partition, Slices
 from retail_platform.protection.keys import DataKeys
 from retail_platform.resources import DbtResource, DuckDBResource, keys_resource, resources_for
 from retail_platform.settings import Environment, Settings
@@ -693,6 +694,9 @@ def rebuilt_from_scratch(
         warehouse.replace_partitions(lake, platform.contracts[feed], loads, "rebuild")
     failed = [r for r in dbt.run(["*"], None) if not r.ok]
     assert not failed, failed
+    everything = Slices(COUNTRIES, FIRST_DAY, LAST_DAY)
+    for mart, rows in lifetime_values(warehouse, everything).items():
+        warehouse.replace_slices(f"marts.{mart}", sql_types(mart), rows, everything)
     return warehouse.path
 
 

@@ -42,6 +42,8 @@ MARTS = {
     "fct_sales",
     "rpt_abandoned_carts",
     "rpt_channel_performance",
+    "rpt_clv",
+    "rpt_clv_fit",
     "rpt_cohort_retention",
     "rpt_daily_sales",
     "rpt_gmroi",
@@ -49,10 +51,12 @@ MARTS = {
     "rpt_product_performance",
     "rpt_returns",
     "rpt_rfm",
+    "rpt_reorder_alert_quality",
     "rpt_reorder_alerts",
     "rpt_size_curve",
     "rpt_stock",
     "rpt_store_performance",
+    "rpt_supplier_performance",
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
 }
@@ -75,6 +79,8 @@ MADE_BY_THE_QUERY = {
     "transaction_type",
     "files",
     "rows_valid",
+    "alerts",
+    "stock_outs",
     "public_holiday_name",
 }
 """Columns of models that stand for a constant or a count, and so come from no column."""
@@ -189,6 +195,8 @@ class TestEveryAsset:
             "marts/fct_sales",
             "marts/rpt_abandoned_carts",
             "marts/rpt_channel_performance",
+            "marts/rpt_clv",
+            "marts/rpt_clv_fit",
             "marts/rpt_cohort_retention",
             "marts/rpt_daily_sales",
             "marts/rpt_gmroi",
@@ -196,10 +204,12 @@ class TestEveryAsset:
             "marts/rpt_product_performance",
             "marts/rpt_returns",
             "marts/rpt_rfm",
+            "marts/rpt_reorder_alert_quality",
             "marts/rpt_reorder_alerts",
             "marts/rpt_size_curve",
             "marts/rpt_stock",
             "marts/rpt_store_performance",
+            "marts/rpt_supplier_performance",
             "marts/rpt_top_stores",
         }
 
@@ -293,6 +303,8 @@ class TestLineage:
             "fct_sales": {*sold, "fx_rates"},
             "rpt_abandoned_carts": {"online_checkouts", "fx_rates"},
             "rpt_channel_performance": {*sold, "fx_rates"},
+            "rpt_clv": {*sold, "fx_rates"},
+            "rpt_clv_fit": {*sold, "fx_rates"},
             "rpt_cohort_retention": {*sold, "fx_rates"},
             "rpt_daily_sales": {*sold, "fx_rates"},
             "rpt_gmroi": {*sold, *moved, "products"},
@@ -300,10 +312,12 @@ class TestLineage:
             "rpt_product_performance": {*sold, "fx_rates", "products"},
             "rpt_returns": {*sold, "fx_rates"},
             "rpt_rfm": {*sold, "fx_rates"},
+            "rpt_reorder_alert_quality": {*moved, "suppliers"},
             "rpt_reorder_alerts": {*moved, "suppliers"},
             "rpt_size_curve": {*sold, "fx_rates", "products"},
             "rpt_stock": moved,
             "rpt_store_performance": {*sold, "fx_rates", "stores", "partner_stores"},
+            "rpt_supplier_performance": {"inventory_movements", "suppliers"},
             "rpt_top_stores": {*sold, "fx_rates"},
             "rpt_transactions_lifecycle": of_the_night,
         }
@@ -361,6 +375,15 @@ class TestLineage:
                 "marts/rpt_reorder_alerts",
             ): rules.window(None),
             ("marts/dim_supplier", "marts/rpt_reorder_alerts"): rules.from_global(None),
+            ("marts/rpt_reorder_alerts", "marts/rpt_reorder_alert_quality"): rules.window(60),
+            ("marts/fct_inventory_daily", "marts/rpt_reorder_alert_quality"): rules.window(0, 67),
+            (
+                "intermediate/int_inventory_movements",
+                "marts/rpt_supplier_performance",
+            ): rules.window(179),
+            ("marts/dim_supplier", "marts/rpt_supplier_performance"): rules.from_global(None),
+            ("marts/fct_customer_behavior", "marts/rpt_clv"): rules.window(None),
+            ("marts/fct_customer_behavior", "marts/rpt_clv_fit"): rules.window(None),
         }
 
 

@@ -132,7 +132,7 @@ def build_batch_day_assets(
             yield from record_check_evaluations(context, run.checks())
             run.raise_failures()
             models = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
-            if models.models:
+            if models.tables:
                 yield from _build_models(context, models, run, feeds_of_model, partitioning, scope)
 
     return batch_day
@@ -146,10 +146,10 @@ def _build_models(
     partitioning: Partitioning,
     scope: Scope,
 ) -> Iterator[Any]:
-    feeds = {feed for key in model_run.models for feed in feeds_of_model[key]}
+    feeds = {feed for key in model_run.tables for feed in feeds_of_model[key]}
     loaded = {feed: run.loaded(feed) for feed in feeds}
     wanted = {
-        key: {p for feed in feeds_of_model[key] for p in loaded[feed]} for key in model_run.models
+        key: {p for feed in feeds_of_model[key] for p in loaded[feed]} for key in model_run.tables
     }
     touched = set().union(*wanted.values())
     if not touched:
@@ -160,7 +160,7 @@ def _build_models(
     # Before the models count as built: a run that fails in between is repeated and does it again.
     # Late days are said by whoever stages the rows, which may be a later run than the one that
     # loaded them.
-    for key, model in model_run.models.items():
+    for key, model in model_run.tables.items():
         if model.schema == "staging":
             for feed in feeds_of_model[key]:
                 run.report_late_days(feed, wanted[key], scope)

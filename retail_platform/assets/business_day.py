@@ -2,18 +2,19 @@
 
 One op per scope builds whatever of them a run selects, with one dbt invocation over the run's
 country x day rectangle; a model that reads other days of an input than its own has an op of its
-own. The lookback is not here: it is the partition mapping of the specs.
+own, and so have tables that Python computes. The lookback is not here: it is the partition mapping
+of the specs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from retail_platform.assets.batch_day import WAREHOUSE_POOL
-from retail_platform.assets.models import Model, ModelRun, models_of
+from retail_platform.assets.models import ModelRun, TableRun, models_of
 from retail_platform.assets.recording import record_check_evaluations, record_materializations
 from retail_platform.assets.slices import slices_for
 from retail_platform.partitions import Partition, Partitioning, Scope, Slices
@@ -21,6 +22,7 @@ from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import WAREHOUSE
 from retail_platform.resilience.steps import transient_failures_retried
 from retail_platform.resources import DbtResource, DuckDBResource
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import Warehouse
 
 _CONVERTED = {
@@ -32,12 +34,19 @@ _CONVERTED = {
 """Facts in euros, and what they convert: a fact leaves out the days that lack a rate."""
 
 
+Specs = tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]]
+StartRun = Callable[[dg.AssetExecutionContext, DbtResource, DuckDBWarehouse, Path], TableRun]
+Computed = Mapping[str, tuple[Specs, StartRun]]
+"""Tables that are not made by dbt, by name of their definition: what they are, what builds them."""
+
+
 def build_business_day_assets(
     scope: Scope,
     partitioning: Partitioning,
-    models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
+    models: Specs,
     manifest: Mapping[str, Any],
     breakers: Breakers,
+    computed: Computed,
 ) -> list[dg.AssetsDefinition]:
     """All business-day assets of a scope.
 
@@ -46,36 +55,42 @@ def build_business_day_assets(
     """
     specs, check_specs = models
     by_key = models_of(specs, manifest)
-    facts_above = _facts_above(specs)
+    facts_above = _facts_above([*specs, *(s for (own, _), _ in computed.values() for s in own)])
     groups: dict[str, list[dg.AssetSpec]] = {scope.value: []}
     for spec in specs:
         model = by_key[spec.key]
         alone = "reads" in manifest["nodes"][model.unique_id]["meta"]
         groups.setdefault(model.table if alone else scope.value, []).append(spec)
+
+    def start(
+        context: dg.AssetExecutionContext, dbt: DbtResource, database: DuckDBWarehouse, copy: Path
+    ) -> ModelRun:
+        return ModelRun(context, by_key, dbt.project(), database, copy)
+
+    define = partial(_definition, scope, partitioning, facts_above, breakers)
     return [
-        _definition(
-            name,
-            scope,
-            partitioning,
-            (group, [c for c in check_specs if c.asset_key in {spec.key for spec in group}]),
-            by_key,
-            facts_above,
-            breakers,
-        )
-        for name, group in groups.items()
+        *(
+            define(
+                name,
+                (group, [c for c in check_specs if c.asset_key in {spec.key for spec in group}]),
+                start,
+            )
+            for name, group in groups.items()
+        ),
+        *(define(name, own, start_run) for name, (own, start_run) in computed.items()),
     ]
 
 
 def _definition(
-    name: str,
     scope: Scope,
     partitioning: Partitioning,
-    models: tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]],
-    by_key: Mapping[dg.AssetKey, Model],
     facts_above: Mapping[dg.AssetKey, frozenset[str]],
     breakers: Breakers,
+    name: str,
+    tables: Specs,
+    start_run: StartRun,
 ) -> dg.AssetsDefinition:
-    specs, check_specs = models
+    specs, check_specs = tables
 
     @dg.multi_asset(
         name=f"business_day_{name}",
@@ -92,10 +107,10 @@ def _definition(
     ) -> Iterator[Any]:
         slices = slices_for(context, partitioning, scope)
         database = warehouse.open()
-        run = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
+        run = start_run(context, dbt, database, Path(warehouse.published))
         with database.connect():
             run.build(slices)
-            facts = {fact for key in run.models for fact in facts_above[key]}
+            facts = {fact for key in run.tables for fact in facts_above[key]}
             blocked = {fact: _days_without_rate(database, fact, slices) for fact in sorted(facts)}
             for fact, days in blocked.items():
                 if days:
@@ -103,13 +118,13 @@ def _definition(
                         f"No exchange rate for {', '.join(str(p) for p in days[:20])}: these days "
                         f"stay out of {fact} and its reports until the rate arrives."
                     )
-            # Before the models count as built: what fails in between is repeated.
+            # Before the tables count as built: what fails in between is repeated.
             run.publish(slices)
             counts = run.row_counts(slices)
             checks = list(run.checks(slices))
         wanted = {
             key: set(slices).difference(*(blocked[fact] for fact in facts_above[key]))
-            for key in run.models
+            for key in run.tables
         }
         record_materializations(context, run.materializations(wanted, counts))
         yield from record_check_evaluations(context, checks)

@@ -1,5 +1,6 @@
-"""Running dbt models inside an op: build, test, count, publish; shared by both kinds of day."""
+"""Building tables inside an op: build, test, count, publish; shared by both kinds of day."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -11,12 +12,13 @@ import dagster as dg
 from retail_platform.partitions import Partition, Slices
 from retail_platform.transform.dbt_project import DbtFailed, DbtProject, NodeResult
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.protocol import Warehouse
 from retail_platform.warehouse.publish import PublishedTable, publish
 
 
 @dataclass(frozen=True)
-class Model:
-    """One dbt model as the op needs to know it.
+class Table:
+    """One table as the op that builds it needs to know it.
 
     Attributes:
         schema, table: its address in the warehouse.
@@ -24,7 +26,6 @@ class Model:
     """
 
     key: dg.AssetKey
-    unique_id: str
     schema: str
     table: str
     day: str
@@ -33,6 +34,13 @@ class Model:
     def address(self) -> str:
         """``schema.table``."""
         return f"{self.schema}.{self.table}"
+
+
+@dataclass(frozen=True)
+class Model(Table):
+    """A table that is a dbt model."""
+
+    unique_id: str
 
 
 def models_of(
@@ -60,8 +68,84 @@ def models_of(
     return found
 
 
-class ModelRun:
-    """Builds the selected models of one run over its slices."""
+class TableRun(ABC):
+    """Builds the selected tables of one run over its slices."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        tables: Mapping[dg.AssetKey, Table],
+        warehouse: DuckDBWarehouse,
+        published: Path,
+    ) -> None:
+        """Pick the tables and checks this run has selected.
+
+        Args:
+            tables: inputs before what is made of them.
+            published: folder of the read-only copy.
+        """
+        self._context = context
+        self._warehouse = warehouse
+        self._published = published
+        self.tables = {k: t for k, t in tables.items() if k in context.selected_asset_keys}
+        self._checks = {
+            key for key in context.selected_asset_check_keys if key.asset_key in self.tables
+        }
+
+    @abstractmethod
+    def build(self, slices: Slices) -> None:
+        """Replace the slices of the tables."""
+
+    @abstractmethod
+    def checks(self, slices: Slices) -> Iterator[dg.AssetCheckEvaluation]:
+        """What is to be said about the slices, once they are built."""
+
+    def row_counts(self, slices: Slices) -> dict[dg.AssetKey, dict[Partition, int]]:
+        """Rows per table and partition inside the slices, in one query."""
+        countries = ", ".join(f"'{c}'" for c in slices.countries)
+        statement = " union all ".join(
+            f"select {n}, country, {m.day}, count(*) from {m.address} "
+            f"where {m.day} between date '{slices.first_day}' and date '{slices.last_day}' "
+            f"and country in ({countries}) group by all"
+            for n, m in enumerate(self.tables.values())
+        )
+        counts: dict[dg.AssetKey, dict[Partition, int]] = {key: {} for key in self.tables}
+        keys = list(self.tables)
+        for number, country, day, count in self._warehouse.query(statement):
+            counts[keys[number]][Partition(country, day)] = count
+        return counts
+
+    def materializations(
+        self,
+        wanted: Mapping[dg.AssetKey, Collection[Partition]],
+        counts: Mapping[dg.AssetKey, Mapping[Partition, int]],
+    ) -> Iterator[dg.AssetMaterialization]:
+        """One event per table and partition, inputs before what is made of them.
+
+        Args:
+            counts: rows, as `row_counts` found them.
+        """
+        for key in self.tables:
+            for partition in sorted(wanted[key], key=lambda p: (p.day, p.country)):
+                rows = counts[key].get(partition, 0)
+                yield dg.AssetMaterialization(
+                    key, partition=str(partition), metadata={"dagster/partition_row_count": rows}
+                )
+
+    def publish(self, slices: Slices) -> None:
+        """Give readers their copy of the marts that changed."""
+        tables = [
+            PublishedTable(m.table, m.day, monthly=m.day == "business_date")
+            for m in self.tables.values()
+            if m.schema == "marts"
+        ]
+        if tables:
+            with self._warehouse.connect() as connection:
+                publish(connection, tables, slices, self._published)
+
+
+class ModelRun(TableRun):
+    """Builds dbt models, and tests them with dbt."""
 
     def __init__(
         self,
@@ -71,19 +155,10 @@ class ModelRun:
         warehouse: DuckDBWarehouse,
         published: Path,
     ) -> None:
-        """Pick the models and tests this run has selected.
-
-        Args:
-            published: folder of the read-only copy.
-        """
-        self._context = context
+        """Pick the models and tests this run has selected."""
+        super().__init__(context, models, warehouse, published)
         self._dbt = dbt
-        self._warehouse = warehouse
-        self._published = published
-        self.models = {k: m for k, m in models.items() if k in context.selected_asset_keys}
-        self._checks = {
-            key for key in context.selected_asset_check_keys if key.asset_key in self.models
-        }
+        self._models = [m for key, m in models.items() if key in self.tables]
 
     def build(self, slices: Slices) -> None:
         """Build the models, and those below them that have no table yet.
@@ -92,38 +167,19 @@ class ModelRun:
             DbtFailed: listing every model that failed, with the database's words.
         """
         with self._warehouse.connect():
-            inputs = self._inputs_without_table()
-            results = self._dbt.run([*inputs, *(m.table for m in self.models.values())], slices)
+            selected = [m.unique_id for m in self._models]
+            names = {key.name for key in self._checks}
+            tests = [i for i, (name, _) in self._severities().items() if name in names]
+            inputs = models_without_table(
+                self._dbt, self._warehouse, [*selected, *tests], but=selected
+            )
+            results = self._dbt.run([*inputs, *(m.table for m in self._models)], slices)
         self._context.log.info(
             "\n".join(f"{r.unique_id}: {r.status} in {r.seconds:.2f} s" for r in results)
         )
         failed = [r for r in results if r.status == "error"]
         if failed:
             raise DbtFailed("\n".join(f"{r.unique_id}: {r.message}" for r in failed))
-
-    def _inputs_without_table(self) -> list[str]:
-        """Models that the selected ones and their tests read and that were never built.
-
-        Their feed never came; a feed that is not there must not keep the others out of the marts.
-        """
-        nodes = self._dbt.manifest["nodes"]
-        selected = {model.unique_id for model in self.models.values()}
-        tests = {key.name for key in self._checks}
-        found = set(selected)
-        unseen = [*selected, *(i for i, (name, _) in self._severities().items() if name in tests)]
-        while unseen:
-            parents = nodes[unseen.pop()]["depends_on"]["nodes"]
-            new = {p for p in parents if p.startswith("model.")} - found
-            found |= new
-            unseen += new
-        existing = set(
-            self._warehouse.query("select table_schema, table_name from information_schema.tables")
-        )
-        return sorted(
-            nodes[unique_id]["name"]
-            for unique_id in found - selected
-            if (nodes[unique_id]["schema"], nodes[unique_id]["alias"]) not in existing
-        )
 
     def checks(self, slices: Slices) -> Iterator[dg.AssetCheckEvaluation]:
         """Run the tests of the models; what they found, as results of asset checks."""
@@ -143,48 +199,34 @@ class ModelRun:
             if node["resource_type"] == "test"
         }
 
-    def row_counts(self, slices: Slices) -> dict[dg.AssetKey, dict[Partition, int]]:
-        """Rows per model and partition inside the slices, in one query."""
-        countries = ", ".join(f"'{c}'" for c in slices.countries)
-        statement = " union all ".join(
-            f"select {n}, country, {m.day}, count(*) from {m.address} "
-            f"where {m.day} between date '{slices.first_day}' and date '{slices.last_day}' "
-            f"and country in ({countries}) group by all"
-            for n, m in enumerate(self.models.values())
-        )
-        counts: dict[dg.AssetKey, dict[Partition, int]] = {key: {} for key in self.models}
-        keys = list(self.models)
-        for number, country, day, count in self._warehouse.query(statement):
-            counts[keys[number]][Partition(country, day)] = count
-        return counts
 
-    def materializations(
-        self,
-        wanted: Mapping[dg.AssetKey, Collection[Partition]],
-        counts: Mapping[dg.AssetKey, Mapping[Partition, int]],
-    ) -> Iterator[dg.AssetMaterialization]:
-        """One event per model and partition, in dependency order of the models.
+def models_without_table(
+    dbt: DbtProject, warehouse: Warehouse, nodes: Sequence[str], but: Collection[str] = ()
+) -> list[str]:
+    """Models among these nodes, and those that they are made of, that were never built.
 
-        Args:
-            counts: rows, as `row_counts` found them.
-        """
-        for key in self.models:
-            for partition in sorted(wanted[key], key=lambda p: (p.day, p.country)):
-                rows = counts[key].get(partition, 0)
-                yield dg.AssetMaterialization(
-                    key, partition=str(partition), metadata={"dagster/partition_row_count": rows}
-                )
+    Their feed never came; a feed that is not there must not keep the others out of the marts.
 
-    def publish(self, slices: Slices) -> None:
-        """Give readers their copy of the marts that changed."""
-        tables = [
-            PublishedTable(m.table, m.day, monthly=m.day == "business_date")
-            for m in self.models.values()
-            if m.schema == "marts"
-        ]
-        if tables:
-            with self._warehouse.connect() as connection:
-                publish(connection, tables, slices, self._published)
+    Args:
+        nodes: models and tests, by unique id.
+        but: models that are about to be built.
+    """
+    known = dbt.manifest["nodes"]
+    found: set[str] = set()
+    unseen = {*nodes}
+    while unseen:
+        node = unseen.pop()
+        found.add(node)
+        unseen |= {p for p in known[node]["depends_on"]["nodes"] if p in known} - found
+    existing = set(
+        warehouse.query("select table_schema, table_name from information_schema.tables")
+    )
+    return sorted(
+        known[unique_id]["name"]
+        for unique_id in found.difference(but)
+        if known[unique_id]["resource_type"] == "model"
+        and (known[unique_id]["schema"], known[unique_id]["alias"]) not in existing
+    )
 
 
 def _evaluation(

@@ -187,6 +187,41 @@ def _described(column: Column, name: str) -> str:
     return f"{column.description} {_KEPT_AS[name.removeprefix(column.name)]}"
 
 
+def computed_mart_spec(
+    name: str,
+    *,
+    description: str,
+    columns: Mapping[str, tuple[str, str]],
+    deps: Collection[dg.AssetDep],
+    lineage: Mapping[str, list[dg.TableColumnDep]],
+    partitioning: Partitioning,
+) -> dg.AssetSpec:
+    """A country mart of business days that Python computes: all that dbt models say of themselves.
+
+    Args:
+        columns: SQL type and description by name.
+    """
+    schema = [dg.TableColumn(c, kind, description=text) for c, (kind, text) in columns.items()]
+    return dg.AssetSpec(
+        ["marts", name],
+        deps=deps,
+        group_name="marts",
+        kinds={"python", "table"},
+        description=description,
+        metadata={
+            "dagster/column_schema": dg.TableSchema(schema),
+            "dagster/column_lineage": dg.TableColumnLineage(lineage),
+            "dagster/table_name": f"warehouse.marts.{name}",
+        },
+        partitions_def=partitioning.of(Scope.COUNTRY),
+        owners=["team:analytics-engineering"],
+        tags={"domain": "retail"},
+        automation_condition=when_inputs_arrive_or_stale(),
+        freshness_policy=_FRESH,
+        skippable=True,
+    )
+
+
 class ModelTranslator(DagsterDbtTranslator):
     """dbt models as assets: the manifest says everything except partitions and automation."""
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import polars as pl
+
 from retail_platform.contract import FeedContract
 from retail_platform.lake.manifest import FileState, Manifest
 from retail_platform.lake.store import Lake
@@ -78,6 +80,18 @@ class Warehouse(Protocol):
 
     def loaded_files(self, feed: str, slices: Slices) -> Mapping[Partition, Fingerprint]:
         """Ledger entries by partition, as `PartitionLoad.fingerprint`."""
+        ...
+
+    def replace_slices(
+        self, table: str, columns: Mapping[str, str], rows: pl.DataFrame, slices: Slices
+    ) -> None:
+        """Make a table of business days hold exactly these rows in these slices.
+
+        Args:
+            table: ``schema.table``; made where it is missing.
+            columns: SQL types by name, `country` and `business_date` among them.
+            rows: of these slices, with these columns.
+        """
         ...
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

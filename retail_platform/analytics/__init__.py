@@ -1,0 +1,1 @@
+"""Statistics over what the marts hold; numbers in, numbers out."""
