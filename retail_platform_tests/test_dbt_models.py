@@ -986,8 +986,11 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
                           "last_modified_at": moment()} for n in some(3)],
         "suppliers": [{"supplier_id": f"SUP-{n}", "lead_time_days": rng.randint(1, 9)}
                       for n in some(3)],
-        "weather": [{"city": label, "observed_on": day, "wind_kmh": float(n)} for n in some(3)],
-        "competitor_prices": [{"competitor": label, "product_id": n, "observed_on": day}
+        "weather": [{"city": city, "observed_on": moment()[:10], "wind_kmh": 1.0,
+                     "temperature_min_c": float(rng.randint(0, 9)), "temperature_max_c": 10.0,
+                     "precipitation_mm": float(rng.randint(0, 9))} for city in ("a", "b")],
+        "competitor_prices": [{"competitor": label, "product_id": n, "observed_on": moment()[:10],
+                               "price": Decimal(rng.randint(1, 9)), "currency": "USD"}
                               for n in some(3)],
     }  # fmt: skip
     return reference[feed]
@@ -1007,8 +1010,9 @@ def touched_days(warehouse: Warehouse, countries: set[str], first: date, last: d
     """Business days that the staged rows of these batches have a part in."""
     of_business = ("transactions", "partner_sales", "pos_events", "inventory_movements")
     of_the_web = ("online_orders", "online_refunds", "online_checkouts")
-    valid_from = ("suppliers", "products", "stores", "partner_stores")
-    dated = dict.fromkeys((*of_business, *of_the_web), "business_date")
+    from_outside = ("competitor_prices", "weather")
+    valid_from = ("suppliers", "products", "stores", "partner_stores", "discounts")
+    dated = dict.fromkeys((*of_business, *of_the_web, *from_outside), "business_date")
     dated |= dict.fromkeys(valid_from, "batch_date")
     rows = warehouse.execute(
         " ".join(

@@ -45,10 +45,13 @@ MARTS = {
     "rpt_clv",
     "rpt_clv_fit",
     "rpt_cohort_retention",
+    "rpt_competitor_prices",
     "rpt_daily_sales",
     "rpt_gmroi",
     "rpt_like_for_like",
     "rpt_product_performance",
+    "rpt_markdown_effect",
+    "rpt_price_elasticity",
     "rpt_returns",
     "rpt_rfm",
     "rpt_reorder_alert_quality",
@@ -59,8 +62,10 @@ MARTS = {
     "rpt_supplier_performance",
     "rpt_top_stores",
     "rpt_transactions_lifecycle",
+    "rpt_weather_effect",
 }
 INTERMEDIATE = {
+    "int_competitor_prices",
     "int_fx_rates",
     "int_inventory_movements",
     "int_online_checkouts",
@@ -70,6 +75,7 @@ INTERMEDIATE = {
     "int_pos_events",
     "int_sales",
     "int_stock_history",
+    "int_weather",
 }
 MADE_BY_THE_QUERY = {
     "country",
@@ -180,6 +186,7 @@ class TestEveryAsset:
             and spec.automation_condition.get_label() == "when_inputs_arrive_or_stale"
         }
         assert rebuilt == {
+            "intermediate/int_competitor_prices",
             "intermediate/int_inventory_movements",
             "intermediate/int_online_checkouts",
             "intermediate/int_online_orders",
@@ -187,6 +194,7 @@ class TestEveryAsset:
             "intermediate/int_online_sales",
             "intermediate/int_pos_events",
             "intermediate/int_sales",
+            "intermediate/int_weather",
             "marts/dim_date",
             "marts/fct_checkouts",
             "marts/fct_customer_behavior",
@@ -198,10 +206,13 @@ class TestEveryAsset:
             "marts/rpt_clv",
             "marts/rpt_clv_fit",
             "marts/rpt_cohort_retention",
+            "marts/rpt_competitor_prices",
             "marts/rpt_daily_sales",
             "marts/rpt_gmroi",
             "marts/rpt_like_for_like",
             "marts/rpt_product_performance",
+            "marts/rpt_markdown_effect",
+            "marts/rpt_price_elasticity",
             "marts/rpt_returns",
             "marts/rpt_rfm",
             "marts/rpt_reorder_alert_quality",
@@ -211,6 +222,7 @@ class TestEveryAsset:
             "marts/rpt_store_performance",
             "marts/rpt_supplier_performance",
             "marts/rpt_top_stores",
+            "marts/rpt_weather_effect",
         }
 
     def test_is_built_in_one_run_for_many_partitions_and_alone_with_the_warehouse(
@@ -306,10 +318,13 @@ class TestLineage:
             "rpt_clv": {*sold, "fx_rates"},
             "rpt_clv_fit": {*sold, "fx_rates"},
             "rpt_cohort_retention": {*sold, "fx_rates"},
+            "rpt_competitor_prices": {*sold, "fx_rates", "competitor_prices"},
             "rpt_daily_sales": {*sold, "fx_rates"},
             "rpt_gmroi": {*sold, *moved, "products"},
             "rpt_like_for_like": {*sold, "fx_rates"},
             "rpt_product_performance": {*sold, "fx_rates", "products"},
+            "rpt_markdown_effect": {*sold, "fx_rates", "products", "discounts"},
+            "rpt_price_elasticity": {*sold, "fx_rates", "products"},
             "rpt_returns": {*sold, "fx_rates"},
             "rpt_rfm": {*sold, "fx_rates"},
             "rpt_reorder_alert_quality": {*moved, "suppliers"},
@@ -320,6 +335,7 @@ class TestLineage:
             "rpt_supplier_performance": {"inventory_movements", "suppliers"},
             "rpt_top_stores": {*sold, "fx_rates"},
             "rpt_transactions_lifecycle": of_the_night,
+            "rpt_weather_effect": {*sold, "fx_rates", "weather", "stores", "partner_stores"},
         }
 
     def test_each_edge_is_of_the_kind_that_its_two_ends_are(
@@ -348,6 +364,11 @@ class TestLineage:
             ): rules.lookback(),
             ("staging/stg_fx_rates", "intermediate/int_fx_rates"): rules.carried_rates(),
             ("staging/late_days_global", "intermediate/int_fx_rates"): rules.carried_rates(),
+            (
+                "staging/stg_competitor_prices",
+                "intermediate/int_competitor_prices",
+            ): rules.lookback(),
+            ("staging/stg_weather", "intermediate/int_weather"): rules.lookback(),
             ("intermediate/int_fx_rates", "marts/fct_sales"): rules.from_global(),
             ("intermediate/int_fx_rates", "marts/fct_checkouts"): rules.from_global(),
             ("marts/fct_sales", "marts/rpt_like_for_like"): rules.window(None),
@@ -384,6 +405,16 @@ class TestLineage:
             ("marts/dim_supplier", "marts/rpt_supplier_performance"): rules.from_global(None),
             ("marts/fct_customer_behavior", "marts/rpt_clv"): rules.window(None),
             ("marts/fct_customer_behavior", "marts/rpt_clv_fit"): rules.window(None),
+            ("intermediate/int_competitor_prices", "marts/rpt_competitor_prices"): rules.window(6),
+            ("intermediate/int_fx_rates", "marts/rpt_competitor_prices"): rules.from_global(),
+            ("marts/fct_sales", "marts/rpt_markdown_effect"): rules.window(69, 14),
+            ("marts/dim_product", "marts/rpt_markdown_effect"): rules.from_global(None, 14),
+            ("marts/dim_promotion", "marts/rpt_markdown_effect"): rules.from_global(None, 14),
+            ("marts/fct_sales", "marts/rpt_price_elasticity"): rules.window(83),
+            ("marts/dim_product", "marts/rpt_price_elasticity"): rules.from_global(None),
+            ("marts/fct_sales", "marts/rpt_weather_effect"): rules.window(111),
+            ("intermediate/int_weather", "marts/rpt_weather_effect"): rules.window(111),
+            ("marts/dim_store", "marts/rpt_weather_effect"): rules.window(None),
         }
 
 

@@ -22,7 +22,9 @@ def test_an_amount_says_its_currency_in_its_name(manifest: Manifest) -> None:
                 if column.data_type in ("decimal(18,2)", "decimal(18,4)"):
                     is_amount = re.search(r"_(local|eur|usd)(_|$)", column.name)
                     is_ratio = re.search(
-                        r"(rate|share|growth|turn|margin_return|days|weeks|units)", column.name
+                        r"(rate|share|growth|turn|margin_return|days|weeks|units)"
+                        r"|(index|elasticity|deviation|correlation|anomaly_(c|mm)$)",
+                        column.name,
                     )
                     assert is_amount or is_ratio, f"{node.name}.{column.name}"
 
