@@ -132,6 +132,7 @@ class TestEveryAsset:
             *(f"{of_feeds}/{feed}" for of_feeds in ("inbox", "feeds", "raw") for feed in feeds),
             *(f"staging/stg_{feed}" for feed in feeds),
             *(f"intermediate/{model}" for model in INTERMEDIATE),
+            "semantics/time_spine",
             *(f"marts/{mart}" for mart in MARTS),
             LEDGER,
             *NOTICES,

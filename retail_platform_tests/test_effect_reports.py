@@ -81,7 +81,7 @@ PROMOTIONS = (
     Promotion(68, 75, "B", "c", ((76, "0.3"), (90, "0.2"))),
     Promotion(76, 80, "A", "b", ((94, "0.3"),)),  # known on the last of the days after
     Promotion(82, 86, "A", "b", ((101, "0.3"),)),  # a day later
-    Promotion(10, 51, "B", "d", ((0, "0.2"),)),  # 42 days
+    Promotion(36, 77, "B", "d", ((0, "0.2"),)),  # 42 days
     Promotion(90, 132, "B", "d", ((0, "0.2"),)),  # 43 days
     Promotion(95, 105, None, None, ((20, "0.3"),)),
     Promotion(140, 146, "B", None, ((20, "0.3"),)),  # its days after are not over
@@ -520,7 +520,7 @@ def test_lift_is_what_was_sold_over_what_was_to_be_expected(history: History) ->
     assert found == sorted(expected_lifts(history.sold), key=lambda row: row[:3])
     assert {row[17] for row in found} >= {None, "baseline days below 3", "promotion units below 10"}
     assert {row[7] for row in found} >= {0, 1}
-    assert {row[5] for row in found} >= {"10", "76"}
+    assert {row[5] for row in found} >= {"36", "76"}
     assert not {row[5] for row in found} & {"82", "90"}
     assert sum(row[15] is not None and row[15] > 0 for row in found) > 5, "intervals above zero"
 
@@ -562,10 +562,10 @@ def test_slices_in_any_order_are_the_whole(history: History) -> None:
     before = history.reports()
     for report in before:
         history.warehouse.execute(f"delete from marts.{report}")
-    rng = random.Random(3)
-    cuts = [0, *sorted(rng.sample(range(1, DAYS), 3)), DAYS + 30]
+    # at the end of the longest promotion, of one that came late, and of January
+    cuts = [0, 77, 81, 88, DAYS + 30]
     windows = [(country, *window) for country in COUNTRIES for window in pairwise(cuts)]
-    for country, start, end in rng.sample(windows, len(windows)):
+    for country, start, end in random.Random(3).sample(windows, len(windows)):
         history.warehouse.run(
             REPORTS, countries=country, first_day=day(start), last_day=day(end - 1)
         )

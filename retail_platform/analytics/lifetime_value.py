@@ -229,7 +229,7 @@ def _beta_rule(a: float, b: float) -> tuple[Numbers, Numbers]:
 
     scipy's rule for Jacobi polynomials is the same, but overflows for large a and b.
     """
-    from scipy.linalg import eigh_tridiagonal  # type: ignore[import-untyped]  # noqa: PLC0415
+    from scipy.linalg import eigh_tridiagonal  # noqa: PLC0415
 
     k = np.arange(1, _CHANCES, dtype=np.float64)
     s = 2 * k + a + b - 2
@@ -240,7 +240,8 @@ def _beta_rule(a: float, b: float) -> tuple[Numbers, Numbers]:
         4 * k * (k + a - 1) * (k + b - 1) * (k + a + b - 2) / (s * s * (s + 1) * (s - 1)),
     )
     nodes, vectors = eigh_tridiagonal(diagonal, np.sqrt(squared))
-    return (nodes + 1) / 2, vectors[0] ** 2
+    # The mean is divided by a node, which may be rounded to zero; by then it is at its limit.
+    return np.maximum((nodes + 1) / 2, 1e-15), vectors[0] ** 2
 
 
 def _enough(of: Histories) -> None:
@@ -263,7 +264,7 @@ def _maximum(
         likelihood: value and slopes, one per parameter.
         customers: whom it is a sum over.
     """
-    from scipy.optimize import minimize  # type: ignore[import-untyped]  # noqa: PLC0415
+    from scipy.optimize import minimize  # noqa: PLC0415
 
     def loss(logarithms: Numbers) -> tuple[float, Numbers]:
         parameters = np.exp(logarithms)
@@ -297,7 +298,7 @@ def _purchasing_likelihood(
     parameters: Numbers, x: Numbers, t_x: Numbers, age: Numbers
 ) -> tuple[Numbers, Numbers]:
     """Log-likelihood of each customer and its slopes, in logarithms throughout (BG/NBD note)."""
-    from scipy.special import digamma, gammaln  # type: ignore[import-untyped]  # noqa: PLC0415
+    from scipy.special import digamma, gammaln  # noqa: PLC0415
 
     r, alpha, a, b = parameters
     repeats = x.astype(np.intp)
