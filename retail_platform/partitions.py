@@ -5,7 +5,7 @@ Two meanings of `day` share these definitions: up to staging it is the BATCH day
 name), from the intermediate layer on it is the BUSINESS day (when it happened).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -92,12 +92,18 @@ class Slices:
         """How many days, at least one."""
         return (self.last_day - self.first_day).days + 1
 
+    @property
+    def ends(self) -> tuple[Partition, Partition]:
+        """First and last of the partitions."""
+        return (
+            Partition(self.countries[0], self.first_day),
+            Partition(self.countries[-1], self.last_day),
+        )
+
     def run_tags(self) -> dict[str, str]:
         """Tags that make one Dagster run cover exactly these partitions."""
-        return {
-            RANGE_START_TAG: str(Partition(self.countries[0], self.first_day)),
-            RANGE_END_TAG: str(Partition(self.countries[-1], self.last_day)),
-        }
+        first, last = self.ends
+        return {RANGE_START_TAG: str(first), RANGE_END_TAG: str(last)}
 
     @classmethod
     def of(cls, partitions: Iterable[Partition], order: Collection[str]) -> "Slices":
@@ -140,6 +146,31 @@ def rectangles(partitions: Iterable[Partition], order: Collection[str]) -> list[
     ranked = list(order)
     keys = set(partitions)
     return min(_by_country(keys, ranked), _by_day(keys, ranked), key=len)
+
+
+def joined(
+    exact: Iterable[Slices], order: Collection[str], is_spare: Callable[[set[Partition]], bool]
+) -> list[Slices]:
+    """Ranges of which neighbours are one where they are most of the block around both.
+
+    Three late files are a run for three countries instead of three runs, each of which takes
+    seconds to start; a block that is mostly of others would be more work than it saves.
+
+    Args:
+        exact: disjoint ranges.
+        is_spare: whether these partitions may be built though nobody asked for them.
+    """
+    parts = sorted(exact, key=lambda part: (part.first_day, part.last_day))
+    wanted = {partition for part in parts for partition in part}
+    found: list[Slices] = []
+    for part in parts:
+        block = bounding_slices([*found[-1].ends, *part.ends], order) if found else part
+        others = set(block) - wanted
+        if found and 2 * len(others) <= len(block) and is_spare(others):
+            found[-1] = block
+        else:
+            found.append(part)
+    return found
 
 
 def _by_country(keys: set[Partition], ranked: list[str]) -> list[Slices]:

@@ -24,6 +24,7 @@ from retail_platform.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     Partition,
+    joined,
     rectangles,
 )
 
@@ -44,6 +45,8 @@ except ImportError as error:
         f"installed is {dg.__version__}. `_evaluate` in "
         "dagster/_core/definitions/automation_condition_sensor_definition.py is its model."
     ) from error
+
+_MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
 
 RunOrder = Sequence[tuple[dg.PartitionsDefinition, Collection[str]]]
 """Partition definitions with the order of their country keys; earlier ones run first."""
@@ -212,7 +215,7 @@ def stale_requests(
     run_order: RunOrder,
     desk: ArrivalDesk,
 ) -> list[dg.RunRequest]:
-    """Runs that bring stale partitions up to date; nothing else changes.
+    """Runs that bring stale partitions up to date, and repeat what is in between for less runs.
 
     Feeds hardly ever want the same partitions, so batch-day assets would take a run for each of
     their rectangles. One generous run that leaves partitions without news alone does the same,
@@ -225,7 +228,14 @@ def stale_requests(
     generous = desk.generous_requests(of_feeds)
     if len(generous) < len(requests) and _have_news(of_feeds, instance, asset_graph):
         requests = generous
-    return [*requests, *range_requests(others, asset_graph, run_order)]
+    events = Events(instance)
+
+    def were_built(keys: Collection[dg.AssetKey], partitions: set[Partition]) -> bool:
+        return all(
+            partitions <= events.latest(key, _MATERIALIZED, of=partitions).keys() for key in keys
+        )
+
+    return [*requests, *range_requests(others, asset_graph, run_order, is_spare=were_built)]
 
 
 def _have_news(
@@ -246,10 +256,15 @@ def range_requests(
     asset_graph: BaseAssetGraph,
     run_order: RunOrder,
     tags: Mapping[str, str] | None = None,
+    is_spare: Callable[[Collection[dg.AssetKey], set[Partition]], bool] | None = None,
 ) -> list[dg.RunRequest]:
-    """Runs that cover exactly these partitions: assets that want the same ones share runs.
+    """Runs that cover these partitions: assets that want the same ones share runs.
 
     One that reads other partitions of another has a run after it.
+
+    Args:
+        is_spare: whether assets may be built for partitions nobody asked for, where that saves
+            runs; if not given, they never are.
     """
     requests: list[dg.RunRequest] = []
     for partitions_def, countries in run_order:
@@ -258,13 +273,15 @@ def range_requests(
             if partitions and asset_graph.get(key).partitions_def == partitions_def:
                 together[frozenset(partitions)].append(key)
         for partitions, keys in sorted(together.items(), key=lambda item: min(item[1])):
-            requests += [
-                dg.RunRequest(
-                    asset_selection=sorted(layer), tags={**slices.run_tags(), **(tags or {})}
-                )
-                for layer in layers(asset_graph, keys)
-                for slices in rectangles(partitions, countries)
-            ]
+            exact = rectangles(partitions, countries)
+            for layer in layers(asset_graph, keys):
+                ranges = joined(exact, countries, partial(is_spare, layer)) if is_spare else exact
+                requests += [
+                    dg.RunRequest(
+                        asset_selection=sorted(layer), tags={**slices.run_tags(), **(tags or {})}
+                    )
+                    for slices in ranges
+                ]
     return requests
 
 
