@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,105 @@ class Environment(StrEnum):
 
     LOCAL = "local"
     PROD = "prod"
+
+
+class Engine(StrEnum):
+    """Which warehouse holds RAW and the marts. The lake is the same under both."""
+
+    DUCKDB = "duckdb"
+    SNOWFLAKE = "snowflake"
+
+
+@dataclass(frozen=True)
+class SnowflakeAccount:
+    """Where on Snowflake an installation works, and as whom. Secrets are not part of it.
+
+    Attributes:
+        warehouse: compute of loads, models and queries.
+        stage: external stage whose URL is the root of the lake, as ``schema.stage``.
+        host, port, protocol: set for private links and emulators only.
+    """
+
+    account: str
+    user: str
+    role: str
+    database: str
+    warehouse: str
+    stage: str = "raw.lake"
+    host: str = ""
+    port: int = 0
+    protocol: str = ""
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "SnowflakeAccount":
+        """Read the `SNOWFLAKE_*` variables.
+
+        Raises:
+            ConfigurationError: naming the variable, what it holds and what it may hold.
+        """
+        given = {f.name: env.get(f"SNOWFLAKE_{f.name.upper()}", "").strip() for f in fields(cls)}
+        needed = ("account", "user", "role", "database", "warehouse")
+        missing = [f"SNOWFLAKE_{name.upper()}" for name in needed if not given[name]]
+        if missing:
+            raise ConfigurationError(
+                f"RETAIL_WAREHOUSE is 'snowflake', but not set: {', '.join(missing)}."
+            )
+        stage = given["stage"] or cls.stage
+        # These two become part of statements.
+        for name, value, expected in (
+            ("SNOWFLAKE_DATABASE", given["database"], r"[A-Za-z_][A-Za-z0-9_]*"),
+            ("SNOWFLAKE_STAGE", stage, r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*"),
+        ):
+            if not re.fullmatch(expected, value):
+                shape = "schema.stage" if "STAGE" in name else "a name"
+                raise ConfigurationError(
+                    f"{name} is {value!r}; expected {shape} of letters, digits and underscores."
+                )
+        if given["protocol"] not in ("", "http", "https"):
+            raise ConfigurationError(
+                f"SNOWFLAKE_PROTOCOL is {given['protocol']!r}; expected http or https."
+            )
+        if not re.fullmatch(r"\d{0,5}", given["port"]):
+            raise ConfigurationError(
+                f"SNOWFLAKE_PORT is {given['port']!r}; expected a number like 443."
+            )
+        _one_credential(env)
+        return cls(**{**given, "stage": stage, "port": int(given["port"] or 0)})  # type: ignore[arg-type]
+
+
+_CREDENTIALS = ("SNOWFLAKE_PRIVATE_KEY_PATH", "SNOWFLAKE_PRIVATE_KEY", "SNOWFLAKE_PASSWORD")
+
+
+def _one_credential(env: Mapping[str, str]) -> str:
+    """Name of the variable that holds what the user is known by."""
+    found = [name for name in _CREDENTIALS if env.get(name)]
+    if len(found) != 1:
+        raise ConfigurationError(
+            f"{' and '.join(found) or 'None'} of {', '.join(_CREDENTIALS)} is set; expected "
+            "exactly one: the path of a private key, the key itself (PEM, or base64 of it), or, "
+            "for emulators, a password."
+        )
+    return found[0]
+
+
+def snowflake_credential() -> dict[str, str]:
+    """What the user is known by, as dagster-snowflake names it; read when a connection opens.
+
+    Raises:
+        ConfigurationError: none or several are set, or the key file is not there.
+    """
+    name = _one_credential(os.environ)
+    value = os.environ[name]
+    if name == "SNOWFLAKE_PASSWORD":
+        return {"password": value}
+    if name == "SNOWFLAKE_PRIVATE_KEY_PATH" and not Path(value).is_file():
+        raise ConfigurationError(
+            f"SNOWFLAKE_PRIVATE_KEY_PATH is {value!r}, where no file is; expected the private key "
+            "(PEM, PKCS #8) whose public key ALTER USER ... SET RSA_PUBLIC_KEY has been given."
+        )
+    phrase = os.environ.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", "")
+    key = {name.removeprefix("SNOWFLAKE_").lower(): value}
+    return {**key, "private_key_password": phrase} if phrase else key
 
 
 @dataclass(frozen=True)
@@ -47,6 +146,7 @@ class Settings:
         backlog_partitions: more arrived partitions than this in one tick are run as ranges at once.
         alerts_file: who is told what; None tells the log only.
         ui_url: where people reach the UI, for links in alerts; without a slash at the end.
+        snowflake: the warehouse, unless it is the embedded one.
     """
 
     environment: Environment
@@ -64,6 +164,12 @@ class Settings:
     alerts_file: Path | None = None
     ui_url: str = "http://127.0.0.1:3000"
     kms_key_id: str = ""
+    snowflake: SnowflakeAccount | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """Which warehouse it is."""
+        return Engine.SNOWFLAKE if self.snowflake else Engine.DUCKDB
 
     @property
     def warehouse_path(self) -> Path:
@@ -144,7 +250,27 @@ class Settings:
             alerts_file=Path(alerts).expanduser().resolve() if alerts else None,
             ui_url=_ui_url(env),
             kms_key_id=env.get("RETAIL_KMS_KEY_ID", "").strip(),
+            snowflake=_snowflake(env, lake_url),
         )
+
+
+def _snowflake(env: Mapping[str, str], lake_url: str) -> SnowflakeAccount | None:
+    name = env.get("RETAIL_WAREHOUSE") or Engine.DUCKDB.value
+    try:
+        engine = Engine(name)
+    except ValueError as exc:
+        valid = ", ".join(e.value for e in Engine)
+        raise ConfigurationError(
+            f"RETAIL_WAREHOUSE is {name!r}; expected one of: {valid}."
+        ) from exc
+    if engine is Engine.DUCKDB:
+        return None
+    if lake_url.startswith("file://"):
+        raise ConfigurationError(
+            f"RETAIL_WAREHOUSE is 'snowflake', but the lake is {lake_url}, which its stage cannot "
+            "reach; set RETAIL_LAKE_URL to s3://bucket/prefix."
+        )
+    return SnowflakeAccount.from_env(env)
 
 
 def _queue(env: Mapping[str, str], lake_url: str) -> str:

@@ -52,7 +52,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Platform, La
         project_dir=str(project),
         work_dir=str(root / "dbt"),
         target="duckdb",
-        warehouse_path=str(settings.warehouse_path),
+        variables={"RETAIL_DUCKDB_PATH": str(settings.warehouse_path)},
     )
     platform = build_platform(settings, {**resources_for(settings), "dbt": copied})
     lake = Lake.open(settings.lake_url)

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -54,9 +53,8 @@ from retail_platform.partitions import (
 from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import OBJECT_STORE, WAREHOUSE
 from retail_platform.resilience.steps import transient_failures_retried
-from retail_platform.resources import DbtResource, DuckDBResource, KeysResource, LakeResource
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
-from retail_platform.warehouse.protocol import PartitionLoad
+from retail_platform.resources import DbtResource, KeysResource, LakeResource, WarehouseResource
+from retail_platform.warehouse.protocol import PartitionLoad, Warehouse
 
 WAREHOUSE_POOL = "warehouse"
 """Every op that writes the warehouse takes this pool; DuckDB allows one of them at a time."""
@@ -81,7 +79,8 @@ def build_batch_day_assets(
     of_scope = {name: c for name, c in contracts.items() if c.scope is scope}
     by_key = models_of(model_specs, manifest)
     feeds_of_model = {key: _feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
-    raw_specs = [raw_spec(c, partitioning, "duckdb") for c in of_scope.values()]
+    engine = manifest["metadata"]["adapter_type"]
+    raw_specs = [raw_spec(c, partitioning, engine) for c in of_scope.values()]
     steps_of_feed = {
         feed: _steps_of(feed, [*raw_specs, *model_specs], feeds_of_model) for feed in of_scope
     }
@@ -108,7 +107,7 @@ def build_batch_day_assets(
         context: dg.AssetExecutionContext,
         lake: LakeResource,
         keys: KeysResource,
-        warehouse: DuckDBResource,
+        warehouse: WarehouseResource,
         dbt: DbtResource,
     ) -> Iterator[Any]:
         slices = slices_for(context, partitioning, scope)
@@ -131,7 +130,7 @@ def build_batch_day_assets(
             run.load()
             yield from record_check_evaluations(context, run.checks())
             run.raise_failures()
-            models = ModelRun(context, by_key, dbt.project(), database, Path(warehouse.published))
+            models = ModelRun(context, by_key, dbt.project(), database)
             if models.tables:
                 yield from _build_models(context, models, run, feeds_of_model, partitioning, scope)
 
@@ -221,7 +220,7 @@ class _BatchDayRun:
         registry: CountryRegistry,
         lake: Lake,
         keys: KeysResource,
-        warehouse: DuckDBWarehouse,
+        warehouse: Warehouse,
         steps_of_feed: Mapping[str, Collection[tuple[dg.AssetKey, dg.AssetKey]]],
         partitioning: Partitioning,
     ) -> None:

@@ -8,7 +8,6 @@ of the specs.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,8 +20,7 @@ from retail_platform.partitions import Partition, Partitioning, Scope, Slices
 from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import WAREHOUSE
 from retail_platform.resilience.steps import transient_failures_retried
-from retail_platform.resources import DbtResource, DuckDBResource
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.resources import DbtResource, WarehouseResource
 from retail_platform.warehouse.protocol import Warehouse
 
 _CONVERTED = {
@@ -35,7 +33,7 @@ _CONVERTED = {
 
 
 Specs = tuple[Sequence[dg.AssetSpec], Sequence[dg.AssetCheckSpec]]
-StartRun = Callable[[dg.AssetExecutionContext, DbtResource, DuckDBWarehouse, Path], TableRun]
+StartRun = Callable[[dg.AssetExecutionContext, DbtResource, Warehouse], TableRun]
 Computed = Mapping[str, tuple[Specs, StartRun]]
 """Tables that are not made by dbt, by name of their definition: what they are, what builds them."""
 
@@ -62,10 +60,8 @@ def build_business_day_assets(
         alone = "reads" in manifest["nodes"][model.unique_id]["meta"]
         groups.setdefault(model.table if alone else scope.value, []).append(spec)
 
-    def start(
-        context: dg.AssetExecutionContext, dbt: DbtResource, database: DuckDBWarehouse, copy: Path
-    ) -> ModelRun:
-        return ModelRun(context, by_key, dbt.project(), database, copy)
+    def start(context: dg.AssetExecutionContext, dbt: DbtResource, database: Warehouse) -> ModelRun:
+        return ModelRun(context, by_key, dbt.project(), database)
 
     define = partial(_definition, scope, partitioning, facts_above, breakers)
     return [
@@ -103,11 +99,11 @@ def _definition(
     )
     @transient_failures_retried(breakers, WAREHOUSE)
     def business_day(
-        context: dg.AssetExecutionContext, warehouse: DuckDBResource, dbt: DbtResource
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, dbt: DbtResource
     ) -> Iterator[Any]:
         slices = slices_for(context, partitioning, scope)
         database = warehouse.open()
-        run = start_run(context, dbt, database, Path(warehouse.published))
+        run = start_run(context, dbt, database)
         with database.connect():
             run.build(slices)
             facts = {fact for key in run.tables for fact in facts_above[key]}
@@ -153,6 +149,6 @@ def _days_without_rate(warehouse: Warehouse, fact: str, slices: Slices) -> list[
         f"where business_date between date '{slices.first_day}' and date '{slices.last_day}' "
         f"and country in ({countries}) and not exists (select 1 from marts.{fact} facts "
         "where facts.country = inputs.country and facts.business_date = inputs.business_date) "
-        "order by all"
+        "order by country, business_date"
     )
     return [Partition(country, day) for country, day in rows]

@@ -8,7 +8,6 @@ what the marts are, what is read for them and what they promise; the mathematics
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -34,7 +33,6 @@ from retail_platform.assets.models import Table, TableRun, models_without_table
 from retail_platform.assets.specs import CONTRACT_CHECK, computed_mart_spec
 from retail_platform.partitions import Partition, Partitioning, Slices
 from retail_platform.resources import DbtResource
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import Warehouse
 
 HORIZON_WEEKS = 52
@@ -275,14 +273,13 @@ class LifetimeValueRun(TableRun):
         self,
         context: dg.AssetExecutionContext,
         dbt: DbtResource,
-        warehouse: DuckDBWarehouse,
-        published: Path,
+        warehouse: Warehouse,
     ) -> None:
         """Pick the marts this run has selected."""
         tables = [
             Table(dg.AssetKey(["marts", name]), "marts", name, "business_date") for name in COLUMNS
         ]
-        super().__init__(context, {t.key: t for t in tables}, warehouse, published)
+        super().__init__(context, {t.key: t for t in tables}, warehouse)
         self._dbt = dbt.project()
         self._rows: dict[str, pl.DataFrame] = {}
 
@@ -291,7 +288,7 @@ class LifetimeValueRun(TableRun):
         with self._warehouse.connect():
             never_built = models_without_table(self._dbt, self._warehouse, [_INPUT_MODEL])
             if never_built:
-                self._dbt.run(never_built, slices)
+                self._dbt.run(never_built, slices, self._context.run_id)
             self._rows = lifetime_values(self._warehouse, slices)
             for mart in self.tables.values():
                 self._warehouse.replace_slices(

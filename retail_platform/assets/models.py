@@ -4,16 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from retail_platform.partitions import Partition, Slices
 from retail_platform.transform.dbt_project import DbtFailed, DbtProject, NodeResult
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
-from retail_platform.warehouse.protocol import Warehouse
-from retail_platform.warehouse.publish import PublishedTable, publish
+from retail_platform.warehouse.protocol import PublishedTable, Warehouse
 
 
 @dataclass(frozen=True)
@@ -75,18 +72,15 @@ class TableRun(ABC):
         self,
         context: dg.AssetExecutionContext,
         tables: Mapping[dg.AssetKey, Table],
-        warehouse: DuckDBWarehouse,
-        published: Path,
+        warehouse: Warehouse,
     ) -> None:
         """Pick the tables and checks this run has selected.
 
         Args:
             tables: inputs before what is made of them.
-            published: folder of the read-only copy.
         """
         self._context = context
         self._warehouse = warehouse
-        self._published = published
         self.tables = {k: t for k, t in tables.items() if k in context.selected_asset_keys}
         self._checks = {
             key for key in context.selected_asset_check_keys if key.asset_key in self.tables
@@ -140,8 +134,7 @@ class TableRun(ABC):
             if m.schema == "marts"
         ]
         if tables:
-            with self._warehouse.connect() as connection:
-                publish(connection, tables, slices, self._published)
+            self._warehouse.publish(tables, slices)
 
 
 class ModelRun(TableRun):
@@ -152,11 +145,10 @@ class ModelRun(TableRun):
         context: dg.AssetExecutionContext,
         models: Mapping[dg.AssetKey, Model],
         dbt: DbtProject,
-        warehouse: DuckDBWarehouse,
-        published: Path,
+        warehouse: Warehouse,
     ) -> None:
         """Pick the models and tests this run has selected."""
-        super().__init__(context, models, warehouse, published)
+        super().__init__(context, models, warehouse)
         self._dbt = dbt
         self._models = [m for key, m in models.items() if key in self.tables]
 
@@ -173,7 +165,8 @@ class ModelRun(TableRun):
             inputs = models_without_table(
                 self._dbt, self._warehouse, [*selected, *tests], but=selected
             )
-            results = self._dbt.run([*inputs, *(m.table for m in self._models)], slices)
+            models = [*inputs, *(m.table for m in self._models)]
+            results = self._dbt.run(models, slices, self._context.run_id)
         self._context.log.info(
             "\n".join(f"{r.unique_id}: {r.status} in {r.seconds:.2f} s" for r in results)
         )
@@ -184,7 +177,7 @@ class ModelRun(TableRun):
     def checks(self, slices: Slices) -> Iterator[dg.AssetCheckEvaluation]:
         """Run the tests of the models; what they found, as results of asset checks."""
         by_name = {key.name: key for key in self._checks}
-        results = self._dbt.test(sorted(by_name), slices)
+        results = self._dbt.test(sorted(by_name), slices, self._context.run_id)
         severities = self._severities()
         for result in results:
             name = severities.get(result.unique_id, ("", ""))[0]
@@ -218,9 +211,7 @@ def models_without_table(
         node = unseen.pop()
         found.add(node)
         unseen |= {p for p in known[node]["depends_on"]["nodes"] if p in known} - found
-    existing = set(
-        warehouse.query("select table_schema, table_name from information_schema.tables")
-    )
+    existing = warehouse.tables()
     return sorted(
         known[unique_id]["name"]
         for unique_id in found.difference(but)

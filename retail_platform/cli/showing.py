@@ -21,7 +21,7 @@ from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import MANIFESTS, Lake
 from retail_platform.operate.foreground import Outcome
 from retail_platform.operate.pulling import PullOutcome, pull_now
-from retail_platform.settings import Settings
+from retail_platform.settings import Engine, Settings
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.publish import CATALOGUE
 
@@ -53,8 +53,13 @@ def run_demo(
     """Deliver, run, deliver again, run again, compare.
 
     Raises:
-        ConfigurationError: the lake holds data already; the demo's books would not balance.
+        ConfigurationError: the lake holds data already, so the demo's books would not balance; or
+            the warehouse is not the embedded one, whose published copy they are compared with.
     """
+    if settings.engine is not Engine.DUCKDB:
+        raise ConfigurationError(
+            f"RETAIL_WAREHOUSE is {settings.engine.value!r}; the demo runs on 'duckdb' only."
+        )
     lake = Lake.open(settings.lake_url)
     if next(lake.list(MANIFESTS), None):
         raise ConfigurationError(

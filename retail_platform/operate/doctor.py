@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import duckdb
-
 from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.routes import LOG, load_routes
 from retail_platform.alerts.watch import SILENT_AFTER, automations, daemon_heartbeats
@@ -24,7 +22,7 @@ from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.instance import open_instance
 from retail_platform.protection.keys import open_keys, wrapped_keys
 from retail_platform.resilience.breaker import Breakers
-from retail_platform.resources import keys_resource, resources_for
+from retail_platform.resources import keys_resource, resources_for, warehouse_resource
 from retail_platform.settings import PROJECT_DIR, Settings
 
 _LEAST_FREE_BYTES = 2 << 30
@@ -144,17 +142,7 @@ def _queue(settings: Settings) -> str:
 
 
 def _warehouse(settings: Settings) -> str:
-    path = settings.warehouse_path
-    if not path.exists():
-        return f"{path} does not exist yet; the first run creates it"
-    try:
-        duckdb.connect(str(path), read_only=True).close()
-    except duckdb.IOException as exc:
-        raise OSError(
-            f"{path} is open in another process ({str(exc).splitlines()[0]}). Runs wait for it; "
-            "if it is not a run of the platform, close it or read the published copy instead."
-        ) from exc
-    return f"{path}, {path.stat().st_size >> 20} MiB"
+    return warehouse_resource(settings).open().examine(settings.lake_url)
 
 
 def _dbt() -> str:

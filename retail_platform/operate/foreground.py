@@ -31,7 +31,7 @@ from retail_platform.lake.store import Lake
 from retail_platform.operate.in_process import FOREGROUND_TAG, execute_here
 from retail_platform.operate.recovery import Recovery
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.resources import warehouse_resource
 from retail_platform.warehouse.unloaded import unloaded_partitions
 
 _LOG = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class ForegroundRunner:
         self.instance = instance
         self._lake = lake
         self._say = on_progress
-        self._warehouse = DuckDBWarehouse(platform.settings.warehouse_path)
+        self._warehouse = warehouse_resource(platform.settings).open()
         note = platform.settings.dagster_home / "all_done.json"
         self._recovery = Recovery(instance, self._warehouse, note)
         self._cursor: Cursor | None = None

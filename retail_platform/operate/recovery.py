@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import BaseModel, ValidationError
 
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.protocol import Warehouse
 from retail_platform.whole_files import write_whole
 
 
@@ -30,9 +30,7 @@ class AllDone(BaseModel):
 class Recovery:
     """Remembers the last command of an installation that left nothing undone."""
 
-    def __init__(
-        self, instance: dg.DagsterInstance, warehouse: DuckDBWarehouse, note: Path
-    ) -> None:
+    def __init__(self, instance: dg.DagsterInstance, warehouse: Warehouse, note: Path) -> None:
         """Look at nothing yet.
 
         Args:

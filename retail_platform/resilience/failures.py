@@ -21,6 +21,9 @@ def pulled_source(name: str) -> str:
     return f"source {name}"
 
 
+_WAREHOUSE_AWAY = ("could not set lock", "could not connect to snowflake backend")
+"""What dbt hands on of an error of its adapter."""
+
 _STATUS = re.compile(r"status code: (\d{3})")
 _NO_ANSWER = re.compile(r"http error|error sending request|timed out|connection", re.IGNORECASE)
 _THROTTLED = frozenset(
@@ -56,6 +59,7 @@ def classify(error: BaseException) -> Failure:
     `SourceUnavailable`: a pulled source does not answer        source <name> yes
     any other `Transient`                                                     yes
     DuckDB cannot lock its file (also through dbt, as text)     warehouse     yes
+    Snowflake does not answer (also through dbt, as text)       warehouse     yes
     obstore: time-out, refused connection, 429, 5xx             object store  yes
     obstore: anything else                                      object store  no
     botocore: no connection, time-out, throttled, 5xx           queue         yes
@@ -89,13 +93,15 @@ def _judge(error: BaseException) -> Failure | None:
     text = str(error).lower()
     if isinstance(error, Terminal):
         return Failure(transient=False)
-    if isinstance(error, WarehouseBusy) or "could not set lock" in text:
+    if isinstance(error, WarehouseBusy) or any(words in text for words in _WAREHOUSE_AWAY):
         return Failure(transient=True, dependency=WAREHOUSE)
     if isinstance(error, SourceUnavailable) and error.source:
         return Failure(transient=True, dependency=pulled_source(error.source))
     if isinstance(error, Transient):
         return Failure(transient=True)
     if isinstance(error, duckdb.IOException) and "lock" in text:
+        return Failure(transient=True, dependency=WAREHOUSE)
+    if type(error).__module__ == "snowflake.connector.errors" and _snowflake_may_recover(error):
         return Failure(transient=True, dependency=WAREHOUSE)
     if isinstance(error, ObstoreError):
         may_pass = isinstance(error, GenericError) and _store_may_recover(str(error))
@@ -107,6 +113,26 @@ def _judge(error: BaseException) -> Failure | None:
     if isinstance(error, (ConnectionError, TimeoutError)):
         return Failure(transient=True)
     return None
+
+
+def _snowflake_may_recover(error: BaseException) -> bool:
+    """The connection, or something on its way; a statement that is refused stays refused."""
+    from snowflake.connector import errors  # noqa: PLC0415 - imported already by who raised it
+
+    return isinstance(
+        error,
+        (
+            errors.OperationalError,
+            errors.InterfaceError,
+            errors.InternalServerError,
+            errors.ServiceUnavailableError,
+            errors.GatewayTimeoutError,
+            errors.BadGatewayError,
+            errors.RequestTimeoutError,
+            errors.TooManyRequests,
+            errors.OtherHTTPRetryableError,
+        ),
+    )
 
 
 def _store_may_recover(text: str) -> bool:

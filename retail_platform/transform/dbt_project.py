@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _STAMP = "project.sha256"
 _LINEAGE = "column_lineage.json"
+_OFFLINE = "duckdb"
 
 
 class DbtFailed(RetailError):
@@ -63,19 +64,26 @@ class DbtProject:
     """One dbt project, its parsed manifest and an in-process runner."""
 
     def __init__(
-        self, project_dir: Path, work_dir: Path, target: str, env: Mapping[str, str] | None = None
+        self,
+        project_dir: Path,
+        work_dir: Path,
+        target: str,
+        env: Mapping[str, str] | None = None,
+        secrets: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """Describe the project; nothing is read yet.
 
         Args:
             work_dir: folder for everything dbt writes (manifest, compiled SQL, logs).
-            target: output of profiles.yml.
+            target: output of profiles.yml, which is called as its adapter.
             env: variables the profile reads, set while dbt runs.
+            secrets: more of them, asked for when dbt connects.
         """
         self.project_dir = project_dir
         self.work_dir = work_dir
         self.target = target
         self._env = dict(env or {})
+        self._secrets = secrets
 
     @property
     def _target_dir(self) -> Path:
@@ -105,7 +113,8 @@ class DbtProject:
                 result = dbtRunner().invoke(["parse", *self._common_arguments()])
             if not result.success:
                 raise DbtFailed(f"dbt could not parse {self.project_dir}: {_reason(result)}")
-            self._write_lineage()
+            if self.target == _OFFLINE:
+                self._write_lineage()
             stamp.write_text(wanted, encoding="utf-8")
 
     def _write_lineage(self) -> None:
@@ -132,31 +141,48 @@ class DbtProject:
 
     @cached_property
     def lineage(self) -> ColumnLineage:
-        """Column lineage of the models."""
+        """Column lineage of the models, which is the same on all engines.
+
+        Compiling needs a database, and only the embedded one is there without a connection.
+        """
+        if self.target != _OFFLINE:
+            return DbtProject(self.project_dir, self.work_dir / _OFFLINE, _OFFLINE).lineage
         self.ensure_parsed()
         found: ColumnLineage = json.loads((self._target_dir / _LINEAGE).read_text(encoding="utf-8"))
         return found
 
-    def run(self, models: Sequence[str], slices: Slices | None) -> list[NodeResult]:
+    def run(
+        self, models: Sequence[str], slices: Slices | None, run_id: str = ""
+    ) -> list[NodeResult]:
         """Build models for the slices; everything when `slices` is None.
+
+        Args:
+            run_id: said in the query tag, where the engine has such a thing.
 
         Raises:
             DbtFailed: dbt stopped before it reached a model.
         """
         # Which relations there are, models ask of their own schemas only.
-        return self._invoke("run", models, slices, "--cache-selected-only")
+        return self._invoke("run", models, slices, run_id, "--cache-selected-only")
 
-    def test(self, tests: Sequence[str], slices: Slices | None) -> list[NodeResult]:
-        """Run data tests over the slices.
+    def test(
+        self, tests: Sequence[str], slices: Slices | None, run_id: str = ""
+    ) -> list[NodeResult]:
+        """Run data tests over the slices; see `run`.
 
         Raises:
             DbtFailed: dbt stopped before it reached a test.
         """
         # Only models ask dbt which relations there are.
-        return self._invoke("test", tests, slices, "--no-populate-cache")
+        return self._invoke("test", tests, slices, run_id, "--no-populate-cache")
 
     def _invoke(
-        self, command: str, names: Sequence[str], slices: Slices | None, *options: str
+        self,
+        command: str,
+        names: Sequence[str],
+        slices: Slices | None,
+        run_id: str,
+        *options: str,
     ) -> list[NodeResult]:
         if not names:
             return []
@@ -166,7 +192,7 @@ class DbtProject:
         arguments += ["--select", *names]
         if slices:
             arguments += ["--vars", json.dumps(slice_vars(slices))]
-        with exported(self._env):
+        with exported({**self._env, **self._secrets(), "RETAIL_RUN_ID": run_id}):
             try:
                 result = self._runner.invoke(arguments)
             finally:
@@ -215,7 +241,7 @@ class DbtProject:
 
     def _release(self) -> None:
         """dbt-duckdb keeps the file open after a command; nobody else could open it until exit."""
-        if self.target == "duckdb":
+        if self.target == _OFFLINE:
             from dbt.adapters.duckdb.connections import (  # noqa: PLC0415
                 DuckDBConnectionManager,
             )
@@ -224,7 +250,9 @@ class DbtProject:
 
     def _fingerprint(self) -> str:
         # Another dbt, or another version of what is written beside the manifest, parses anew too.
-        digest = hashlib.sha256(f"{self.target} {version('dbt-core')}".encode())
+        # The manifest names the database, which for DuckDB is always called the same.
+        database = self._env.get("SNOWFLAKE_DATABASE", "")
+        digest = hashlib.sha256(f"{self.target} {database} {version('dbt-core')}".encode())
         for module in ("dbt_project.py", "column_lineage.py"):
             digest.update(Path(__file__).with_name(module).read_bytes())
         for path in sorted(self.project_dir.rglob("*")):

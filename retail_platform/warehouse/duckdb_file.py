@@ -6,7 +6,6 @@ holder, when somebody else (a notebook, a BI tool) keeps it open.
 """
 
 import glob
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,11 +26,20 @@ from tenacity import (
 )
 
 from retail_platform.contract import Drift, FeedContract
-from retail_platform.errors import LoadMismatch, WarehouseBusy
+from retail_platform.errors import WarehouseBusy
 from retail_platform.lake.schemas import EXTRA
 from retail_platform.lake.store import Lake
 from retail_platform.partitions import LOOKBACK_DAYS, Partition, Slices
-from retail_platform.warehouse.protocol import Fingerprint, PartitionLoad
+from retail_platform.warehouse.loads import (
+    active_rows,
+    in_order,
+    ledger_rows,
+    missing_object,
+    objects,
+    verify,
+)
+from retail_platform.warehouse.protocol import Fingerprint, PartitionLoad, PublishedTable
+from retail_platform.warehouse.publish import publish
 from retail_platform.warehouse.raw_tables import (
     EVOLVED,
     LATE_DAYS,
@@ -59,16 +67,19 @@ class DuckDBWarehouse:
         self,
         path: Path,
         *,
+        published: Path | None = None,
         patience_seconds: float = 600.0,
         on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
         """Describe the warehouse; nothing is opened yet.
 
         Args:
+            published: folder of the copy for readers; beside the file if not said.
             patience_seconds: how long to wait for another process to let go of the file.
             on_step: called before each step of the load transaction.
         """
         self.path = path
+        self._published = published or path.parent / "published"
         self._patience = patience_seconds
         self._on_step = on_step
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,13 +203,10 @@ class DuckDBWarehouse:
                 _evolve(connection, contract, evolved)
             for group in _transactions(loads):
                 try:
-                    with lake.files(_objects(group)) as files:
+                    with lake.files(objects(group)) as files:
                         self._replace(connection, contract, group, files, run_id)
                 except FileNotFoundError as exc:
-                    raise LoadMismatch(
-                        f"A manifest of {contract.name} names {exc}, which is not in the lake. "
-                        "Restore the object, or replay the feed from history."
-                    ) from exc
+                    raise missing_object(contract.name, exc) from exc
 
     def _replace(
         self,
@@ -304,6 +312,29 @@ class DuckDBWarehouse:
         """How many files the ledger lists."""
         ((count,),) = self._own(f"select count(*) from {RAW_SCHEMA}.{LEDGER}", []) or [(0,)]
         return int(count)
+
+    def tables(self) -> set[tuple[str, str]]:
+        """(schema, name) of all tables there are."""
+        return set(self.query("select table_schema, table_name from information_schema.tables"))
+
+    def publish(self, tables: Sequence[PublishedTable], slices: Slices) -> None:
+        """Write the files that hold the slices anew, see `publish.publish`."""
+        with self.connect() as connection:
+            publish(connection, tables, slices, self._published)
+
+    def examine(self, lake_url: str) -> str:
+        """Whether the file can be opened, and its size."""
+        if not self.path.exists():
+            return f"{self.path} does not exist yet; the first run creates it"
+        try:
+            duckdb.connect(str(self.path), read_only=True).close()
+        except duckdb.IOException as exc:
+            raise WarehouseBusy(
+                f"{self.path} is open in another process ({str(exc).splitlines()[0]}). Runs wait "
+                "for it; if it is not a run of the platform, close it or read the published copy "
+                "instead."
+            ) from exc
+        return f"{self.path}, {self.path.stat().st_size >> 20} MiB"
 
     def _own(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Rows of a table of our own; none before anything was loaded."""
@@ -416,7 +447,7 @@ def _drop_settled(
 def _transactions(loads: Sequence[PartitionLoad]) -> Iterator[list[PartitionLoad]]:
     group: list[PartitionLoad] = []
     rows = 0
-    for load in sorted(loads, key=lambda item: (item.partition.day, item.partition.country)):
+    for load in in_order(loads):
         if group and rows + load.rows > TRANSACTION_ROWS:
             yield group
             group, rows = [], 0
@@ -426,31 +457,10 @@ def _transactions(loads: Sequence[PartitionLoad]) -> Iterator[list[PartitionLoad
         yield group
 
 
-def _objects(loads: Iterable[PartitionLoad]) -> list[str]:
-    """Lake objects that hold active rows of the partitions, in the order of the partitions.
-
-    So do the rows in each of them: rows of one day lie together in RAW without a sort, and that
-    lets DuckDB skip what is not asked for.
-    """
-    return list(dict.fromkeys(p for load in loads for f in load.active for p in f.facts.data))
-
-
 def _active(loads: Iterable[PartitionLoad], files: Mapping[str, Path]) -> Any:
-    """Which rows of the objects count.
-
-    Objects hold rows of many files, active and superseded ones; the manifest's files pick. A file
-    that was judged again lies in an older object too: only the object its manifest names counts.
-    """
+    """Which rows of the copies of objects count."""
     rows = [
-        (
-            str(files[path]),
-            f.facts.file_id,
-            load.partition.country,
-            f.delivered_at.replace(tzinfo=None),
-        )
-        for load in loads
-        for f in load.active
-        for path in f.facts.data
+        (str(files[r.object]), r.file_id, r.country, r.delivered_at) for r in active_rows(loads)
     ]
     keys = {"object": pl.String(), "_file_id": pl.String(), "_country": pl.String()}
     schema = {**keys, "_delivered_at": pl.Datetime("us")}
@@ -500,31 +510,8 @@ def _keys(loads: Sequence[PartitionLoad]) -> Any:
 
 def _ledger_rows(feed: str, loads: Sequence[PartitionLoad], now: datetime, run_id: str) -> Any:
     types = {"varchar": pl.String, "date": pl.Date, "bigint": pl.Int64}
-    rows = [
-        (
-            feed,
-            load.partition.country,
-            load.partition.day,
-            f.facts.file_id,
-            f.facts.name,
-            f.facts.checksum,
-            f.facts.size_bytes,
-            f.delivered_at.replace(tzinfo=None),
-            f.state,
-            f.facts.rows_in,
-            f.facts.rows_loaded,
-            f.facts.rows_quarantined,
-            f.facts.rows_duplicate,
-            json.dumps(dict(f.facts.reasons), sort_keys=True),
-            f.facts.schema_version,
-            now,
-            run_id,
-        )
-        for load in loads
-        for f in load.files
-    ]
     return pl.DataFrame(
-        rows,
+        ledger_rows(feed, loads, now, run_id),
         schema={c: types.get(t, pl.Datetime("us")) for c, t in LEDGER_COLUMNS.items()},
         orient="row",
     ).to_arrow()
@@ -544,14 +531,4 @@ def _verify(
             f"where _batch_date {between} group by all"
         ).fetchall()
     }
-    wrong = [
-        f"{load.partition}: manifest {load.rows}, {table} {found.get(load.partition, 0)}"
-        for load in loads
-        if found.get(load.partition, 0) != load.rows
-    ]
-    if wrong:
-        raise LoadMismatch(
-            f"{len(wrong)} partitions would not hold the rows of their manifest: "
-            + "; ".join(wrong[:5])
-            + ". Nothing was changed."
-        )
+    verify(table, loads, found)

@@ -4,7 +4,8 @@ One operation matters: replace these partitions of a RAW table from these lake o
 with their ledger rows, in one transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,8 +61,27 @@ class PartitionLoad:
         )
 
 
+@dataclass(frozen=True)
+class PublishedTable:
+    """One mart, as its readers' copy needs to know it.
+
+    Attributes:
+        day: its day column.
+        monthly: one file per month of `day`; False for dimensions, whose older versions change
+            when a newer one arrives, as one file.
+    """
+
+    name: str
+    day: str
+    monthly: bool
+
+
 class Warehouse(Protocol):
     """A place for RAW tables, the ledger and the marts."""
+
+    def connect(self) -> AbstractContextManager[Any]:
+        """Keep it open for the length of a block, where that spares opening it again."""
+        ...
 
     def prepare(self, contracts: Iterable[FeedContract]) -> None:
         """Create schemas, RAW tables and the ledger where they are missing."""
@@ -94,6 +114,32 @@ class Warehouse(Protocol):
         """
         ...
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a read-only statement."""
+    def files_loaded(self) -> int:
+        """How many files the ledger lists."""
+        ...
+
+    def late_days(
+        self, feed: str, batch_partitions: Collection[Partition]
+    ) -> list[tuple[Partition, Partition]]:
+        """(batch partition, business partition) of rows ever seen later than the lookback."""
+        ...
+
+    def tables(self) -> set[tuple[str, str]]:
+        """(schema, name) of all tables there are, in lower case."""
+        ...
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a read-only statement that both engines understand."""
+        ...
+
+    def publish(self, tables: Sequence[PublishedTable], slices: Slices) -> None:
+        """Show readers what the slices of these marts hold now."""
+        ...
+
+    def examine(self, lake_url: str) -> str:
+        """What there is, in a line for a person; repairs nothing.
+
+        Raises:
+            RetailError: saying what is wrong and what to do.
+        """
         ...

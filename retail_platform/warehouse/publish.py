@@ -8,30 +8,15 @@ replaced by an atomic rename; the work is in proportion to what changed, a month
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
 from retail_platform.partitions import Slices
+from retail_platform.warehouse.protocol import PublishedTable
 
 CATALOGUE = "retail.duckdb"
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """One mart.
-
-    Attributes:
-        day: its day column.
-        monthly: one file per month of `day`; False for dimensions, whose older versions change
-            when a newer one arrives, as one file.
-    """
-
-    name: str
-    day: str
-    monthly: bool
 
 
 def publish(

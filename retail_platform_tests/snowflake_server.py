@@ -1,0 +1,186 @@
+"""An account of Snowflake on this machine, for tests: fakesnow's server with what it lacks.
+
+    python -m retail_platform_tests.snowflake_server <port> <S3 host:port>
+
+The real connector, dbt-snowflake and dagster-snowflake talk to it over HTTP; behind it is DuckDB.
+Each shim says in one line what would fail without it. They reach into fakesnow, whose version is
+pinned for that reason.
+"""
+
+import logging
+import re
+import sys
+import threading
+from typing import Any
+
+import duckdb
+import fakesnow.arrow
+import fakesnow.copy_into as copying
+import fakesnow.cursor as cursors
+import fakesnow.server
+import pyarrow
+import pyarrow.fs
+import uvicorn
+from fsspec.implementations.arrow import ArrowFSWrapper
+from snowflake.connector.errors import Error, ProgrammingError
+from sqlglot import exp
+
+from retail_platform.operate.in_process import collect_garbage_seldom
+
+_UNEXECUTED = [
+    r"\s*(create|alter|drop|desc|describe)\s+(or\s+replace\s+)?"
+    r"(role|user|warehouse|resource\s+monitor|storage\s+integration)\b",
+    r"\s*(grant|revoke)\b",
+    r"\s*alter\s+session\s+set\b",
+    r"\s*alter\s+stage\b",
+]
+"""What the server says yes to and does not do: nothing here is tested by being accepted."""
+
+
+def temporary_tables_may_be_qualified() -> None:
+    """DuckDB keeps temporary relations in a catalog of their own, so `temporary` is left out."""
+    transform = cursors.FakeSnowflakeCursor._transform
+
+    def without_temporary(self: Any, expression: Any, params: Any) -> Any:
+        if isinstance(expression, exp.Create) and expression.args.get("properties"):
+            properties = expression.args["properties"]
+            kept = [p for p in properties.expressions if not isinstance(p, exp.TemporaryProperty)]
+            properties.set("expressions", kept)
+        return transform(self, expression, params)
+
+    cursors.FakeSnowflakeCursor._transform = without_temporary
+
+
+def failures_are_answers() -> None:
+    """An unexpected exception would be HTTP 500, which the connector repeats for minutes."""
+    execute = cursors.FakeSnowflakeCursor.execute
+
+    def answered(self: Any, command: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return execute(self, command, *arguments, **options)
+        except Error:
+            raise
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            raise ProgrammingError(msg=message, errno=603, sqlstate="XX000") from error
+
+    cursors.FakeSnowflakeCursor.execute = answered
+
+
+class _Copying:
+    """DuckDB, as long as one COPY lasts."""
+
+    of_this_thread = threading.local()
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        """Snowflake's errors name the file (and the line, which DuckDB does not know)."""
+        try:
+            return self._connection.execute(sql, *parameters)
+        except duckdb.Error as error:
+            file = re.search(r"s3://[^/]+/([^']+)", sql)
+            where = f"  File '{file[1]}'" if file else ""
+            raise ProgrammingError(
+                msg=f"{error}\n{where}", errno=100038, sqlstate="22018"
+            ) from error
+
+
+def copy_knows_its_files() -> None:
+    """METADATA$FILENAME is unknown to it, and a column that a file lacks is an error, not null."""
+    copy, inserts = cursors.copy_into, copying._inserts
+
+    def copy_into(connection: duckdb.DuckDBPyConnection, *arguments: Any) -> str:
+        _Copying.of_this_thread.one = _Copying(connection)
+        return str(copy(_Copying.of_this_thread.one, *arguments))
+
+    def statements(expression: Any, options: Any, urls: Any, info: Any = None) -> Any:
+        made = inserts(expression, options, urls, info)
+        for statement, url in zip(made, urls, strict=True):
+            key = url.split("://", 1)[-1].split("/", 1)[-1]
+            present = copying._get_parquet_column_names(url, _Copying.of_this_thread.one)
+            known = {name.upper() for name in present}
+            for column in list(statement.expression.find_all(exp.Column)):
+                if column.name.upper() == "METADATA$FILENAME":
+                    column.replace(exp.Literal.string(key))
+                elif column.name.upper() not in known:
+                    column.replace(exp.Null())
+            for name in list(statement.expression.find_all(exp.Identifier)):
+                if isinstance(name.parent, exp.Cast) and name.name.upper() not in known:
+                    name.replace(exp.Null())
+        return made
+
+    cursors.copy_into, copying._inserts = copy_into, statements
+
+
+def folders_are_no_columns() -> None:
+    """DuckDB takes `key=value/` in a path for a column; Snowflake does not."""
+    read = copying.ReadParquet.read_expression
+
+    def without_hive(self: Any, url: str) -> Any:
+        expression = read(self, url)
+        expression.append(
+            "expressions",
+            exp.EQ(this=exp.Literal(this="hive_partitioning", is_string=False),
+                   expression=exp.Boolean(this=False)),
+        )  # fmt: skip
+        return expression
+
+    copying.ReadParquet.read_expression = without_hive
+
+
+def missing_times_are_null() -> None:
+    """In answers they would be 1970."""
+    convert = fakesnow.arrow.timestamp_to_sf_struct
+
+    def with_nulls(times: Any) -> Any:
+        if isinstance(times, pyarrow.ChunkedArray):
+            times = times.combine_chunks()
+        struct = convert(times)
+        return pyarrow.StructArray.from_arrays(
+            struct.flatten(), fields=list(struct.type), mask=times.is_null()
+        )
+
+    fakesnow.arrow.timestamp_to_sf_struct = with_nulls
+
+
+class S3(ArrowFSWrapper):
+    """DuckDB's own S3 reader is an extension that has to be downloaded."""
+
+    protocol = "s3"
+
+
+def main(port: int, s3: str) -> None:
+    """Serve until the process is ended."""
+    collect_garbage_seldom()  # statements become trees of thousands of small objects
+    for shim in (
+        temporary_tables_may_be_qualified,
+        failures_are_answers,
+        copy_knows_its_files,
+        folders_are_no_columns,
+        missing_times_are_null,
+    ):
+        shim()
+    account = fakesnow.server.shared_fs
+    account.nop_regexes = _UNEXECUTED
+    account.duck_conn.register_filesystem(
+        S3(
+            pyarrow.fs.S3FileSystem(
+                access_key="test",
+                secret_key="test",
+                endpoint_override=s3,
+                scheme="http",
+                region="us-east-1",
+            )
+        )
+    )
+    logging.getLogger("fakesnow.server").setLevel(logging.WARNING)
+    uvicorn.run(fakesnow.server.app, host="127.0.0.1", port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,206 @@
+"""Snowflake without an account: settings, keys, what goes wrong before the first statement."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from retail_platform.contract import load_contracts
+from retail_platform.errors import ConfigurationError, WarehouseBusy
+from retail_platform.resilience.failures import WAREHOUSE, classify
+from retail_platform.resources import resources_for, warehouse_resource
+from retail_platform.settings import Engine, Settings, SnowflakeAccount
+from retail_platform.warehouse.raw_tables import LEDGER_COLUMNS, raw_columns
+from retail_platform.warehouse.snowflake_account import connection, credential, dbt_secrets
+
+GIVEN = {
+    "RETAIL_WAREHOUSE": "snowflake",
+    "RETAIL_LAKE_URL": "s3://bucket/lake",
+    "SNOWFLAKE_ACCOUNT": "org-account",
+    "SNOWFLAKE_USER": "retail_loader",
+    "SNOWFLAKE_ROLE": "RETAIL_LOADER",
+    "SNOWFLAKE_DATABASE": "RETAIL_PROD",
+    "SNOWFLAKE_WAREHOUSE": "RETAIL_LOAD_XS",
+    "SNOWFLAKE_PRIVATE_KEY_PATH": "/run/secrets/key.p8",
+}
+RESERVED = (
+    "account all alter and any as between by case cast check column connect connection constraint "
+    "create cross current current_date current_time current_timestamp current_user database delete "
+    "distinct drop else exists false following for from full grant group having ilike in increment "
+    "inner insert intersect into is issue join lateral left like localtime localtimestamp minus "
+    "natural not null of on or order organization qualify regexp revoke right rlike row rows "
+    "sample schema select set some start table tablesample then to trigger true try_cast union "
+    "unique update using values view when whenever where with"
+)
+"""Words that cannot be the name of a column there without quotes."""
+
+
+def without(*names: str) -> dict[str, str]:
+    return {name: value for name, value in GIVEN.items() if name not in names}
+
+
+class TestSettings:
+    def test_the_engine_is_a_matter_of_configuration_only(self) -> None:
+        settings = Settings.from_env(GIVEN)
+        assert settings.engine is Engine.SNOWFLAKE
+        assert settings.snowflake == SnowflakeAccount(
+            account="org-account",
+            user="retail_loader",
+            role="RETAIL_LOADER",
+            database="RETAIL_PROD",
+            warehouse="RETAIL_LOAD_XS",
+            stage="raw.lake",
+        )
+        assert Settings.from_env({}).engine is Engine.DUCKDB
+
+    def test_production_runs_on_snowflake_only(self) -> None:
+        in_production = {"RETAIL_ENV": "prod"}
+        resources_for(Settings.from_env({**GIVEN, **in_production}))
+        on_duckdb = Settings.from_env({**in_production, "RETAIL_LAKE_URL": "s3://bucket/lake"})
+        with pytest.raises(ConfigurationError, match="or RETAIL_WAREHOUSE=snowflake"):
+            resources_for(on_duckdb)
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"RETAIL_WAREHOUSE": "postgres"}, "'postgres'; expected one of: duckdb, snowflake"),
+            ({"RETAIL_LAKE_URL": ""}, "its stage cannot reach; set RETAIL_LAKE_URL to s3://"),
+            ({"SNOWFLAKE_ROLE": ""}, "not set: SNOWFLAKE_ROLE"),
+            ({"SNOWFLAKE_STAGE": "lake"}, "SNOWFLAKE_STAGE is 'lake'; expected schema.stage"),
+            ({"SNOWFLAKE_DATABASE": "a; drop"}, "SNOWFLAKE_DATABASE is 'a; drop'; expected a name"),
+            ({"SNOWFLAKE_PORT": "https"}, "SNOWFLAKE_PORT is 'https'; expected a number"),
+            ({"SNOWFLAKE_PROTOCOL": "ftp"}, "SNOWFLAKE_PROTOCOL is 'ftp'; expected http or https"),
+            ({"SNOWFLAKE_PRIVATE_KEY_PATH": ""}, "None of SNOWFLAKE_PRIVATE_KEY_PATH"),
+            ({"SNOWFLAKE_PASSWORD": "x"}, "and SNOWFLAKE_PASSWORD of .* is set; expected exactly"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, changed: Mapping[str, str], said: str) -> None:
+        with pytest.raises(ConfigurationError, match=said):
+            Settings.from_env({**GIVEN, **changed})
+
+    def test_secrets_are_in_no_settings_and_no_resource(self) -> None:
+        secret = "correct horse battery"
+        given = {**without("SNOWFLAKE_PRIVATE_KEY_PATH"), "SNOWFLAKE_PASSWORD": secret}
+        settings = Settings.from_env(given)
+        shown = [repr(settings), *map(repr, resources_for(settings).values())]
+        assert not [text for text in shown if secret in text]
+
+    def test_no_column_of_raw_is_a_reserved_word(self) -> None:
+        names = {name for contract in load_contracts().values() for name in raw_columns(contract)}
+        assert len(names) > 100
+        assert not (names | LEDGER_COLUMNS.keys()) & set(RESERVED.split())
+
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def encoded(encoding: serialization.Encoding, phrase: str = "") -> bytes:
+    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if phrase:
+        protection = serialization.BestAvailableEncryption(phrase.encode())
+    return KEY.private_bytes(encoding, serialization.PrivateFormat.PKCS8, protection)
+
+
+PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
+
+
+class TestKey:
+    @pytest.fixture(autouse=True)
+    def _nothing_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("PRIVATE_KEY_PATH", "PRIVATE_KEY", "PRIVATE_KEY_PASSPHRASE", "PASSWORD"):
+            monkeypatch.delenv(f"SNOWFLAKE_{name}", raising=False)
+
+    @pytest.mark.parametrize("phrase", ["", "open sesame"])
+    @pytest.mark.parametrize("form", ["PEM", "base64 of PEM", "base64 of DER"])
+    def test_a_key_is_taken_however_it_is_spelled(
+        self, monkeypatch: pytest.MonkeyPatch, form: str, phrase: str
+    ) -> None:
+        text = {
+            "PEM": encoded(PEM, phrase).decode(),
+            "base64 of PEM": base64.b64encode(encoded(PEM, phrase)).decode(),
+            "base64 of DER": base64.b64encode(encoded(DER, phrase)).decode(),
+        }[form]
+        monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY", text)
+        if phrase:
+            monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", phrase)
+        for pem in (credential()["private_key"], dbt_secrets()["SNOWFLAKE_PRIVATE_KEY"]):
+            loaded = serialization.load_pem_private_key(
+                pem.encode(), phrase.encode() if phrase else None
+            )
+            assert isinstance(loaded, rsa.RSAPrivateKey)
+            assert loaded.private_numbers() == KEY.private_numbers()
+
+    def test_a_key_in_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        path = tmp_path / "key.p8"
+        path.write_bytes(encoded(PEM))
+        monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(path))
+        assert credential() == {"private_key_path": str(path)}
+        assert dbt_secrets() == {}
+
+    @pytest.mark.parametrize(
+        ("content", "phrase", "said"),
+        [
+            (None, "", "where no file is; expected the private key"),
+            (b"ssh-rsa AAAA", "", "holds no private key; expected PEM"),
+            (encoded(PEM, "right"), "xyzzy", "PASSPHRASE does not open the key in .*key.p8"),
+            (encoded(PEM, "right"), "", "is encrypted; set SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"),
+            (encoded(PEM), "surplus", "is not encrypted; unset SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"),
+        ],
+    )
+    def test_what_is_wrong_with_a_key_is_said_without_showing_it(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        content: bytes | None,
+        phrase: str,
+        said: str,
+    ) -> None:
+        path = tmp_path / "key.p8"
+        if content:
+            path.write_bytes(content)
+        monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(path))
+        monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", phrase)
+        with pytest.raises(ConfigurationError, match=said) as caught:
+            credential()
+        assert not phrase or phrase not in str(caught.value)
+
+
+class TestConnection:
+    def test_a_host_that_does_not_answer_is_named_and_tried_again_later(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("SNOWFLAKE_PRIVATE_KEY_PATH", raising=False)
+        monkeypatch.setenv("SNOWFLAKE_PASSWORD", "secret words")
+        account = SnowflakeAccount(
+            "a", "u", "r", "d", "w", host="127.0.0.1", port=1, protocol="http"
+        )
+        unreachable = connection(account)
+        with pytest.raises(WarehouseBusy, match=r"127\.0\.0\.1:1 does not answer") as caught:
+            unreachable.__enter__()
+        assert "secret words" not in str(caught.value)
+        assert classify(caught.value).transient
+
+    def test_failures_are_those_of_the_warehouse_and_only_absence_is_transient(self) -> None:
+        from snowflake.connector import errors
+
+        assert classify(errors.OperationalError("gone")).transient
+        assert classify(errors.ServiceUnavailableError()).dependency == WAREHOUSE
+        assert not classify(errors.ProgrammingError("no such column")).transient
+        through_dbt = RuntimeError(
+            "250001: Could not connect to Snowflake backend after 2 attempt(s)"
+        )
+        assert classify(through_dbt).dependency == WAREHOUSE
+
+    def test_the_embedded_warehouse_imports_none_of_it(self, settings: Settings) -> None:
+        import subprocess
+        import sys
+
+        program = (
+            "import sys, retail_platform.definitions; "
+            "sys.exit(bool({'snowflake.connector', 'dagster_snowflake'} & sys.modules.keys()))"
+        )
+        assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+        assert warehouse_resource(settings).open()

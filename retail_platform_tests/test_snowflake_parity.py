@@ -1,0 +1,468 @@
+"""The second engine: the same files end in the same tables on Snowflake and on DuckDB.
+
+Snowflake is an emulator (see snowflake_server.py) behind the real connector, dagster-snowflake and
+dbt-snowflake; the lake of both is one bucket. What passes here has never run on a real account.
+"""
+
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from retail_platform.definitions import build_platform
+from retail_platform.errors import ConfigurationError, LoadMismatch
+from retail_platform.lake.manifest import read_manifests
+from retail_platform.lake.store import Lake
+from retail_platform.partitions import Partition, Slices
+from retail_platform.resources import DbtResource, WarehouseResource, resources_for
+from retail_platform.settings import PROJECT_DIR, Environment, Settings, SnowflakeAccount
+from retail_platform.transform.dbt_project import DbtProject
+from retail_platform.warehouse import snowflake
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.protocol import PartitionLoad, Warehouse
+from retail_platform.warehouse.snowflake import SnowflakeWarehouse
+from retail_platform_tests.builders import CONTRACTS, Desk
+from retail_platform_tests.histories import (
+    COUNTRIES,
+    Delivery,
+    articles,
+    broken,
+    checkout_pages,
+    day,
+    members,
+    movements,
+    order_pages,
+    partner_receipts,
+    purchasing,
+    rates,
+    sales,
+    shops,
+    stock_changes,
+    till_events,
+)
+from retail_platform_tests.test_lake_on_s3 import S3Desk
+
+LAST = 12
+ORDERS = PROJECT_DIR / "retail_platform_tests" / "samples" / "shopify_orders.json"
+
+FIRST_WAVE = [
+    *(sales(c, n, [(n, k, k) for k in (1, 2)], n) for c in COUNTRIES for n in (1, 2, 3, 8)),
+    *(rates(n, 7, n) for n in (1, 2, 3, 8)),
+    partner_receipts("FR", 2, [(2, 1, 100), (2, 2, 50)], 3),
+    shops(3, {"CN": {6: "Beijing"}, "FR": {21: "Lyon", 22: "Paris"}}, 3),
+    members("FR", 5, {1001: "Lyon", 1002: "Nîmes"}, 5),
+    articles(2, {1: "Children", 2: "Feminine"}, 5),
+    till_events("FR", 2, [(2, 1, 5, 1), (2, 7, 1, 1)], 5, "-a"),
+    order_pages("FR", 6, [(5, 1, 9, 30), (5, 2, 1, 20), (5, 3, 1, 10)], 5),
+    # With lines, which are JSON in RAW.
+    Delivery("online_orders_FR_20250104.json", ORDERS.read_bytes(), 5, ()),
+    checkout_pages("FR", 6, [(5, 1, 1, 0), (5, 2, 1, 30), (5, 3, 1, 0)], 5),
+    movements("FR", 3, [(2, 2, 5), (3, 3, -7), (3, 4, 0)], 5),
+    purchasing(1, {2: 3, 3: 9}, 5),
+    stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 5),
+    broken("transactions_FR_20250110.csv", 6),
+]
+SECOND_WAVE = [
+    # Late, inside of the lookback and beyond it; one row breaks the contract.
+    sales("FR", 9, [(9, 1, 1), (8, 9, 1), (1, 9, 2), (9, 2, 0)], 20),
+    # A correction with fewer rows, one of them changed.
+    sales("CN", 2, [(2, 1, 4)], 21),
+    rates(9, 9, 22, of=(3, 9)),
+    members("FR", 7, {1001: "Metz"}, 23),
+    members("FR", 2, {1001: "Lyon", 1003: "Brest"}, 23),
+    till_events("FR", 9, [(2, 7, 2, 2)], 24, "-b"),
+    order_pages("FR", 7, [(5, 1, 4, 99), (5, 2, 3, 25)], 25),
+    checkout_pages("FR", 9, [(5, 1, 9, 4_000)], 26),
+    movements("FR", 3, [(2, 2, 1)], 27),
+    stock_changes("CN", 3, [("D", 1, 30, 5), ("U", 2, 31, 7)], 28),
+]
+INCREMENT = [
+    *("stg_transactions", "stg_customers", "stg_fx_rates", "stg_pos_events", "stg_stock_cdc"),
+    *("stg_online_checkouts", "int_fx_rates", "int_pos_events", "int_sales", "int_stock_history"),
+    *("int_online_checkouts", "fct_sales", "fct_checkouts", "dim_customer", "rpt_daily_sales"),
+    *("rpt_abandoned_carts", "rpt_like_for_like"),
+]
+"""Models that the second wave is built into: every strategy, history, a window, JSON. All of them
+would take the emulator as long again."""
+
+
+@pytest.fixture(scope="session")
+def account(
+    s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SnowflakeAccount]:
+    """An emulated account; it can read every bucket of the S3 server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    s3 = s3_endpoint.removeprefix("http://")
+    log = tmp_path_factory.mktemp("snowflake") / "server.log"
+    program = [sys.executable, "-m", "retail_platform_tests.snowflake_server", str(port), s3]
+    with log.open("wb") as output:
+        server = subprocess.Popen(program, cwd=PROJECT_DIR, stdout=output, stderr=output)
+    try:
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield SnowflakeAccount(
+            account="emulated",
+            user="loader",
+            role="RETAIL_LOADER",
+            database="RETAIL_TEST",
+            warehouse="RETAIL_LOAD_XS",
+            host="127.0.0.1",
+            port=port,
+            protocol="http",
+        )
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(scope="module")
+def environment(s3_endpoint: str) -> Iterator[None]:
+    """The variables by which clients of S3 and of the account find them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": s3_endpoint,
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "SNOWFLAKE_PASSWORD": "anything",
+        }.items():
+            patch.setenv(name, value)
+        yield
+
+
+@dataclass
+class Worlds:
+    """One lake, and both engines loaded from it."""
+
+    desk: Desk
+    duckdb: DuckDBWarehouse
+    snowflake: SnowflakeWarehouse
+    dbt: tuple[DbtProject, DbtProject]
+    settings: Settings
+    resources: dict[str, Any]
+
+    @property
+    def lake_url(self) -> str:
+        return self.settings.lake_url
+
+    def take_in(
+        self, deliveries: Sequence[Delivery], models: Sequence[str], slices: Slices | None
+    ) -> set[str]:
+        """Deliver, load and build on both; names of refused files."""
+        for delivery in deliveries:
+            self.desk.deliver(delivery.name, delivery.content, delivery.at)
+        outcome = self.desk.take_in(load=False)
+        for warehouse, dbt in zip((self.duckdb, self.snowflake), self.dbt, strict=True):
+            with warehouse.connect():
+                warehouse.prepare(CONTRACTS.values())
+                for feed, manifests in outcome.manifests.items():
+                    self.load(warehouse, feed, manifests.values())
+            failed = [r for r in dbt.run(models, slices) if not r.ok]
+            assert not failed, failed
+        return set(outcome.refused)
+
+    def load(self, warehouse: Warehouse, feed: str, manifests: Any) -> None:
+        loads = [PartitionLoad.of(m) for m in manifests]
+        warehouse.replace_partitions(self.desk.lake, CONTRACTS[feed], loads, "run")
+
+
+def make_bucket(account: SnowflakeAccount) -> str:
+    """A new bucket, and the stage over its lake."""
+    import boto3
+
+    from retail_platform.warehouse.snowflake_account import connection
+
+    name = "bucket-" + os.urandom(6).hex()
+    boto3.client("s3").create_bucket(Bucket=name)
+    with connection(account) as session:
+        session.cursor().execute("create schema if not exists raw")
+        session.cursor().execute(f"create or replace stage raw.lake url = 's3://{name}/lake/'")
+    return name
+
+
+@pytest.fixture(scope="module")
+def worlds(
+    account: SnowflakeAccount,
+    environment: None,
+    dbt_work_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Worlds:
+    """Both waves on both engines: a full build, then increments over all days."""
+    folder = tmp_path_factory.mktemp("worlds")
+    bucket = make_bucket(account)
+    duckdb = DuckDBWarehouse(folder / "warehouse.duckdb")
+    desk = S3Desk(Lake.open(f"s3://{bucket}/lake"), duckdb)
+    desk.bucket = bucket
+    settings = Settings(Environment.LOCAL, folder, f"s3://{bucket}/lake", snowflake=account)
+    resources = resources_for(settings)
+    variables = {"RETAIL_DUCKDB_PATH": str(duckdb.path)}
+    on_duckdb = DbtProject(PROJECT_DIR / "dbt_project", dbt_work_dir, "duckdb", variables)
+    warehouse, dbt = resources["warehouse"], resources["dbt"]
+    assert isinstance(warehouse, WarehouseResource)
+    assert isinstance(dbt, DbtResource)
+    made = Worlds(
+        desk,
+        duckdb,
+        SnowflakeWarehouse(account, "local"),
+        (on_duckdb, dbt.project()),
+        settings,
+        resources,
+    )
+    assert made.take_in(FIRST_WAVE, ["*"], None) == {"transactions_FR_20250110.csv"}
+    # Where the project on Snowflake looks for column lineage, which took seconds to compute.
+    copytree(dbt_work_dir, settings.home / "dbt" / "duckdb")
+    made.take_in(SECOND_WAVE, INCREMENT, Slices(("ALL", *COUNTRIES), day(1), day(LAST)))
+    return made
+
+
+_WHEN_AND_BY_WHOM = {"_loaded_at", "_run_id", "loaded_at", "run_id"}
+_TYPES = {"TEXT": "VARCHAR", "NUMBER": "DECIMAL", "FLOAT": "DOUBLE", "TIMESTAMP_NTZ": "TIMESTAMP"}
+
+
+def columns_of(warehouse: Warehouse) -> dict[str, dict[str, str]]:
+    """Table -> column -> type, spelled alike on both engines."""
+    found: dict[str, dict[str, str]] = {}
+    for schema, table, column, kind, precision, scale in warehouse.query(
+        "select table_schema, table_name, column_name, data_type, numeric_precision, numeric_scale "
+        "from information_schema.columns "
+        "where lower(table_schema) in ('raw', 'staging', 'intermediate', 'marts') "
+        "order by ordinal_position"
+    ):
+        name = kind.split("(")[0]
+        name = _TYPES.get(name, name)
+        if name in ("BIGINT", "INTEGER"):
+            name, precision, scale = "DECIMAL", 38, 0
+        if name == "DECIMAL":
+            name = f"DECIMAL({precision},{scale})"
+        found.setdefault(f"{schema}.{table}".lower(), {})[column.lower()] = name
+    return found
+
+
+def rows(warehouse: Warehouse, table: str, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """All rows, in an order that does not depend on the engine."""
+    return sorted(warehouse.query(f"select {', '.join(columns)} from {table}"), key=repr)
+
+
+def differences(worlds: Worlds, table: str, columns: Mapping[str, str]) -> list[str]:
+    """Cells that differ between the engines; a few of them."""
+    names = [name for name in columns if name not in _WHEN_AND_BY_WHOM]
+    ours, theirs = (rows(w, table, names) for w in (worlds.duckdb, worlds.snowflake))
+    if len(ours) != len(theirs):
+        return [f"{table}: {len(ours)} rows on DuckDB, {len(theirs)} on Snowflake"]
+    return [
+        f"{table}.{name}: {one!r} on DuckDB, {other!r} on Snowflake"
+        for pair in zip(ours, theirs, strict=True)
+        for name, one, other in zip(names, *pair, strict=True)
+        if one != other or type(one) is not type(other)
+    ][:4]
+
+
+class TestParity:
+    def test_both_have_the_same_tables_with_the_same_columns_and_types(
+        self, worlds: Worlds
+    ) -> None:
+        ours, theirs = columns_of(worlds.duckdb), columns_of(worlds.snowflake)
+        assert len(ours) > 60
+        assert ours == theirs
+
+    def test_every_table_holds_the_same_rows(self, worlds: Worlds) -> None:
+        with worlds.duckdb.connect(), worlds.snowflake.connect():
+            tables = columns_of(worlds.duckdb).items()
+            found = [line for t, columns in tables for line in differences(worlds, t, columns)]
+        assert "\n".join(found) == ""
+
+    def test_the_history_fills_the_marts(self, worlds: Worlds) -> None:
+        """Tables that are empty on both engines would prove nothing."""
+        with worlds.snowflake.connect():
+            marts = {t for t in columns_of(worlds.snowflake) if t.startswith("marts.")}
+            empty = {t for t in marts if not worlds.snowflake.query(f"select 1 from {t} limit 1")}
+        assert empty == {"marts.dim_employee", "marts.dim_promotion"}  # no file tells of these
+
+
+def transactions_of(worlds: Worlds, *numbers: int) -> list[PartitionLoad]:
+    """The partitions of French receipts of these days."""
+    wanted = [Partition("FR", day(n)) for n in numbers]
+    known = read_manifests(worlds.desk.lake, "transactions", wanted)
+    assert len(known) == len(numbers)
+    return [PartitionLoad.of(manifest) for manifest in known.values()]
+
+
+def state(warehouse: Warehouse) -> list[tuple[Any, ...]]:
+    """All receipts, and what the ledger says of them."""
+    return [
+        *rows(warehouse, "raw.transactions", ["_country", "_batch_date", "_file_id", "invoice_id"]),
+        *rows(warehouse, "raw.file_ledger", ["feed", "batch_date", "file_id", "rows_loaded"]),
+    ]
+
+
+class TestLoad:
+    def test_readers_see_a_partition_whole_at_every_step_of_its_replacement(
+        self, worlds: Worlds, account: SnowflakeAccount
+    ) -> None:
+        reader = SnowflakeWarehouse(account, "local")
+        asked = "select _file_id, count(*) from raw.transactions where _country = 'FR' and "
+        asked += f"_batch_date = date '{day(3)}' group by _file_id"
+        seen: dict[str, list[tuple[Any, ...]]] = {}
+        with reader.connect():
+            before = reader.query(asked)
+
+            def look(step: str) -> None:
+                seen[step] = reader.query(asked)
+
+            writer = SnowflakeWarehouse(account, "local", on_step=look)
+            worlds.desk.deliver(*parts_of(sales("FR", 3, [(3, 1, 9)], 40)))
+            manifests = worlds.desk.take_in(load=False).manifests["transactions"]
+            worlds.load(writer, "transactions", manifests.values())
+        assert list(seen) == ["begin", "delete", "insert", "ledger", "commit", "committed"]
+        after = seen.pop("committed")
+        assert (before[0][1], after[0][1]) == (2, 1)
+        assert before[0][0] != after[0][0]
+        assert all(found == before for found in seen.values())
+        worlds.load(worlds.duckdb, "transactions", manifests.values())
+
+    def test_no_copy_names_more_files_than_snowflake_takes(
+        self, worlds: Worlds, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(snowflake, "FILES_PER_COPY", 1)
+        loads = transactions_of(worlds, 1, 9)
+        before = state(worlds.snowflake)
+        with recorded_statements() as statements:
+            worlds.snowflake.replace_partitions(
+                worlds.desk.lake, CONTRACTS["transactions"], loads, "run"
+            )
+        copies = [s for s in statements if s.startswith("copy into")]
+        assert [s.count(".parquet'") for s in copies] == [1, 1]
+        assert state(worlds.snowflake) == before
+
+    def test_an_object_that_cannot_be_read_is_named_and_changes_nothing(
+        self, worlds: Worlds
+    ) -> None:
+        (load,) = transactions_of(worlds, 9)
+        (path,) = load.active[0].facts.data
+        content = worlds.desk.lake.get(path)
+        frame = pl.read_parquet(content)
+        before = state(worlds.snowflake)
+        as_text = io.BytesIO()
+        frame.with_columns(quantity=pl.lit("nine")).write_parquet(as_text)
+        try:
+            for damaged in (content[:200], as_text.getvalue()):
+                worlds.desk.lake.put(path, damaged)
+                with pytest.raises(LoadMismatch, match=path) as caught:
+                    self._load_again(worlds, load)
+                assert "Nothing was changed" in str(caught.value)
+                assert state(worlds.snowflake) == before
+            worlds.desk.lake.delete_many([path])
+            with pytest.raises(LoadMismatch, match=path):
+                self._load_again(worlds, load)
+            assert state(worlds.snowflake) == before
+        finally:
+            worlds.desk.lake.put(path, content)
+        self._load_again(worlds, load)
+        assert state(worlds.snowflake) == before
+
+    def test_other_rows_than_the_manifest_promises_change_nothing(self, worlds: Worlds) -> None:
+        (load,) = transactions_of(worlds, 9)
+        (file,) = load.files
+        one_more = file.facts.model_copy(update={"rows_loaded": file.facts.rows_loaded + 1})
+        wrong = PartitionLoad(load.partition, (file.model_copy(update={"facts": one_more}),))
+        before = state(worlds.snowflake)
+        with pytest.raises(LoadMismatch, match=r"FR\|2025-01-09: manifest 4, raw.transactions 3"):
+            self._load_again(worlds, wrong)
+        assert state(worlds.snowflake) == before
+
+    @staticmethod
+    def _load_again(worlds: Worlds, load: PartitionLoad) -> None:
+        contract = CONTRACTS["transactions"]
+        worlds.snowflake.replace_partitions(worlds.desk.lake, contract, [load], "again")
+
+
+def parts_of(delivery: Delivery) -> tuple[str, bytes, datetime]:
+    """As a desk takes it."""
+    return delivery.name, delivery.content, delivery.at
+
+
+@contextmanager
+def recorded_statements() -> Iterator[list[str]]:
+    """Statements that this process sends, whoever sends them."""
+    from snowflake.connector.cursor import SnowflakeCursor
+
+    sent: list[str] = []
+    execute = SnowflakeCursor.execute
+
+    def recording(self: Any, command: str, *arguments: Any, **options: Any) -> Any:
+        sent.append(
+            command % tuple(map(repr, arguments[0])) if arguments and arguments[0] else command
+        )
+        return execute(self, command, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SnowflakeCursor, "execute", recording)
+        yield sent
+
+
+class TestDoctor:
+    def test_what_there_is(self, worlds: Worlds) -> None:
+        seen = worlds.snowflake.examine(worlds.lake_url)
+        assert "account emulated, user loader, role RETAIL_LOADER, database RETAIL_TEST" in seen
+        assert re.search(r", [1-9]\d* files loaded$", seen)
+
+    def test_what_is_missing(self, worlds: Worlds, account: SnowflakeAccount) -> None:
+        elsewhere = {"s3://other/lake": account, worlds.lake_url: replace(account, stage="raw.no")}
+        said = ["lies over s3://.*they must be the same", "'raw.no', which role RETAIL_LOADER"]
+        for (url, changed), words in zip(elsewhere.items(), said, strict=True):
+            with pytest.raises(ConfigurationError, match=words):
+                SnowflakeWarehouse(changed, "local").examine(url)
+
+
+class TestDagster:
+    def test_a_run_loads_and_stages_and_says_so_in_the_query_history(self, worlds: Worlds) -> None:
+        platform = build_platform(worlds.settings, worlds.resources)
+        worlds.desk.deliver(*parts_of(sales("FR", 11, [(11, 1, 2), (10, 2, 3)], 50)))
+        job = platform.definitions.resolve_implicit_global_asset_job_def()
+        keys = [["feeds", "transactions"], ["raw", "transactions"], ["staging", "stg_transactions"]]
+        with recorded_statements() as statements, dg.instance_for_test() as instance:
+            run = job.execute_in_process(
+                instance=instance,
+                asset_selection=[dg.AssetKey(key) for key in keys],
+                partition_key=f"FR|{day(11)}",
+            )
+        assert run.success
+        assert worlds.snowflake.query(
+            "select invoice_id, quantity from staging.stg_transactions "
+            f"where country = 'FR' and batch_date = date '{day(11)}' order by quantity"
+        ) == [("INV-FR-021-00110001", 2), ("INV-FR-021-00100002", 3)]
+        tags = {}
+        for statement in statements:
+            if statement.startswith("alter session set query_tag = "):
+                current = json.loads(statement.split("'")[1])  # dbt adds a comment
+            elif match := re.search(r"copy into|insert into \S*stg_transactions", statement):
+                tags[match[0].split(".")[-1].split(" ")[-1]] = current
+        days = {"first_day": str(day(11)), "last_day": str(day(11)), "countries": "FR"}
+        expected = {"environment": "local", "run": run.run_id, **days}
+        assert tags == {
+            "into": {**expected, "asset": "raw/transactions"},
+            "stg_transactions": {**expected, "asset": "staging/stg_transactions"},
+        }
