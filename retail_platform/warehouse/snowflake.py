@@ -342,7 +342,7 @@ class SnowflakeWarehouse:
                     f"delete from {table} where country in ({countries}) and business_date "
                     f"between date '{slices.first_day}' and date '{slices.last_day}'"
                 )
-                self._insert(f"{table} ({', '.join(columns)})", rows.select(columns).rows())
+                self._insert(f"{table} ({', '.join(columns)})", rows.select(*columns).rows())
                 self._execute("commit")
             except BaseException:
                 self._execute("rollback")
