@@ -393,6 +393,24 @@ class TestWhatIsAskedFor:
         # What looks back on these days, and on all days before them, follows.
         assert self.built_by(record, record.requests) <= LOOKING_BACK
 
+    def test_late_files_of_neighbours_share_runs_where_all_was_built_before(
+        self, record: Record
+    ) -> None:
+        late = (on(10), on(12, "CN"))
+        for batch in (*late, *(on(n, c) for c in ("FR", "CN") for n in range(4, 20))):
+            record.built(STAGING, batch)
+        record.settled()
+        record.built(STAGING, *late)
+        (together, *_) = (r for r in record.requests() if SALES in assets_of(r))
+        assert record.covered(together) == between(4, 12) | between(4, 12, "CN")
+
+    def test_what_was_never_built_is_not_built_for_the_sake_of_neighbours(
+        self, record: Record
+    ) -> None:
+        record.built(STAGING, on(10), on(12, "CN"))
+        asked = [record.covered(r) for r in record.requests() if SALES in assets_of(r)]
+        assert sorted(map(len, asked)) == [7, 7]
+
     def test_feeds_that_want_different_days_share_a_run_that_leaves_the_others_alone(
         self, record: Record
     ) -> None:

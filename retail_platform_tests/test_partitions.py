@@ -17,6 +17,7 @@ from retail_platform.partitions import (
     Scope,
     Slices,
     bounding_slices,
+    joined,
     rectangles,
 )
 from retail_platform_tests.builders import REGISTRY
@@ -191,6 +192,43 @@ class TestRectangles:
     )
     def test_usual_selections_need_few_ranges(self, boxes: list[Slices], ranges: int) -> None:
         assert len(rectangles({p for box in boxes for p in box}, ORDER)) == ranges
+
+
+def week(country: str, first: int, days: int = 7) -> Slices:
+    """Days of a country, the first of them so many after the start."""
+    begin = START + timedelta(days=first)
+    return Slices((country,), begin, begin + timedelta(days=days - 1))
+
+
+class TestJoinedRanges:
+    @given(selections, selections)
+    def test_everything_is_covered_and_nothing_that_must_not_be(
+        self, keys: set[Partition], spare: set[Partition]
+    ) -> None:
+        exact = rectangles(keys, ORDER)
+        found = joined(exact, ORDER, lambda others: others <= spare)
+        covered = {p for box in found for p in box}
+        assert keys <= covered <= keys | spare
+        assert len(found) <= len(exact)
+        for box in found:
+            assert 2 * len(set(box) & keys) >= len(box)
+
+    def test_late_files_of_neighbours_are_one_range(self) -> None:
+        exact = [week("FR", 0), week("GB", 3), week("PT", 5)]
+        assert joined(exact, ORDER, lambda _: True) == [
+            Slices(("FR", "GB", "PT"), START, START + timedelta(days=11))
+        ]
+
+    @pytest.mark.parametrize(
+        ("exact", "spare"),
+        [
+            ([week("FR", 0), week("GB", 3)], False),  # what is between was never built
+            ([week("CN", 0), week("US", 0)], True),  # five countries for two
+            ([week("FR", 0), week("FR", 30)], True),
+        ],
+    )
+    def test_others_stay_apart(self, exact: list[Slices], spare: bool) -> None:
+        assert joined(exact, ORDER, lambda _: spare) == exact
 
 
 def _blocks(numbers: set[int]) -> int:
