@@ -68,6 +68,10 @@ check: setup ## Everything CI runs
 holidays: setup ## Write the public holidays that dim_date knows anew
 	@$(BIN)/python -m retail_platform.transform.public_holidays
 
+.PHONY: markets
+markets: setup ## Write the countries that dim_geography knows anew
+	@$(BIN)/python -m retail_platform.transform.markets
+
 .PHONY: bench
 bench: setup ## Measure against a plain script and dlt + dbt (takes long)
 	@$(BIN)/python -m retail_platform_tests.benchmarks.backlog

@@ -28,9 +28,11 @@ from retail_platform_tests.test_contracts import loyalty, write
 Specs = dict[str, dg.AssetSpec]
 
 MARTS = {
+    "dim_channel",
     "dim_customer",
     "dim_date",
     "dim_employee",
+    "dim_geography",
     "dim_product",
     "dim_promotion",
     "dim_store",
@@ -80,6 +82,9 @@ INTERMEDIATE = {
 MADE_BY_THE_QUERY = {
     "country",
     "channel",
+    "channel_name",
+    "is_own",
+    "has_shops",
     "line_source",
     "is_return",
     "transaction_type",
@@ -302,9 +307,11 @@ class TestLineage:
         sold = {*of_the_night, "pos_events", "online_orders", "online_refunds"}
         moved = {"inventory_movements", "fx_rates"}
         assert {mart: feeds_above(dg.AssetKey(["marts", mart])) for mart in MARTS} == {
+            "dim_channel": sold,
             "dim_customer": {"customers"},
             "dim_date": sold,
             "dim_employee": {"employees"},
+            "dim_geography": {"stores", "customers", "weather"},
             "dim_product": {"products"},
             "dim_promotion": {"discounts"},
             "dim_store": {"stores", "partner_stores"},
