@@ -67,7 +67,7 @@ MART = "marts/rpt_daily_sales"
 RATES, SPINE = "intermediate/int_fx_rates", "semantics/time_spine"
 FACT = "marts/fct_sales"
 LIFECYCLE = "marts/rpt_transactions_lifecycle"
-OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE}
+OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE, "marts/dim_channel"}
 CUSTOMERS = "marts/fct_customer_behavior"
 RFM, COHORTS = "marts/rpt_rfm", "marts/rpt_cohort_retention"
 GROWTH, RETURNS = "marts/rpt_like_for_like", "marts/rpt_returns"
@@ -422,6 +422,7 @@ class TestWhatIsAskedFor:
             "raw/customers",
             "staging/stg_customers",
             "marts/dim_customer",
+            "marts/dim_geography",
         }
         assert record.covered(batch) == between(9, 12) | between(9, 12, "CN")
         assert batch.tags[ONLY_ARRIVALS_TAG] == ONLY_ARRIVALS

@@ -485,7 +485,7 @@ class TestBackfill:
 
         assert planned() == [
             (*days("ALL"), 15),
-            (*days("CN", "FR"), 50),
+            (*days("CN", "FR"), 52),
             (*days("ALL"), 2),
             *((*days("CN", "FR"), n) for n in (18, 15, 2, 1, 1)),  # what looks back comes after
         ]
