@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from retail_platform_tests.dbt_warehouse import Warehouse
 
-_LONGEST = ("test_ui", "test_crash_safety", "test_convergence", "test_benchmarks_smoke")
+_LONGEST = (
+    *("test_ui", "test_crash_safety", "test_convergence", "test_benchmarks_smoke"),
+    "test_snowflake_parity",
+)
 """Modules that take minutes. They wait for processes and disks as much as they compute, which is
 why the suite runs in one process more than there are cores."""
 

@@ -500,7 +500,7 @@ class TestBackfill:
         )  # fmt: skip
         assert said.code == 0
         assert "3 runs, in this order" in said.out
-        assert "marts/fct_sales, marts/rpt_daily_sales, marts/rpt_top_stores" in said.out
+        assert "marts/fct_sales, marts/rpt_channel_performance, marts/rpt_daily_sales" in said.out
 
     def test_the_plan_runs_nothing(self, first_run: Said, home: Path) -> None:
         def runs() -> int:

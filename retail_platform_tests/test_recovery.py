@@ -100,7 +100,9 @@ def test_models_that_failed_are_repeated_together_and_raw_is_not_loaded_again(
     known = last_written(installation, "staging/stg_transactions")
     repeated, *_ = installation.visit().runs
     assert set(repeated.assets) == {
+        "marts/dim_channel",
         "marts/dim_customer",
+        "marts/dim_geography",
         "marts/rpt_transactions_lifecycle",
         "staging/stg_customers",
         "staging/stg_transactions",

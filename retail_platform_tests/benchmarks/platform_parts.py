@@ -48,8 +48,8 @@ def watch(stopwatch: Stopwatch) -> None:
     data(duckdb_file.DuckDBWarehouse, "late_days", "RAW load, manifests and ledger")
     data(DbtProject, "run", "dbt models")
     data(DbtProject, "test", "dbt tests")
-    data(models.ModelRun, "row_counts", "row counts")
-    data(models, "publish", "publish")
+    data(models.TableRun, "row_counts", "row counts")
+    data(duckdb_file, "publish", "publish")
     data(business_day, "_days_without_rate", "row counts")
     stopwatch.wrap(DbtProject, "ensure_parsed", f"{START}: dbt parse")
 
