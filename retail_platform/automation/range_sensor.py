@@ -266,13 +266,15 @@ def range_requests(
         is_spare: whether assets may be built for partitions nobody asked for, where that saves
             runs; if not given, they never are.
     """
+    place = list(asset_graph.toposorted_asset_keys).index
     requests: list[dg.RunRequest] = []
     for partitions_def, countries in run_order:
         together: dict[frozenset[Partition], list[dg.AssetKey]] = defaultdict(list)
         for key, partitions in wanted.items():
             if partitions and asset_graph.get(key).partitions_def == partitions_def:
                 together[frozenset(partitions)].append(key)
-        for partitions, keys in sorted(together.items(), key=lambda item: min(item[1])):
+        # What several are made of comes before them, or they would be built twice.
+        for partitions, keys in sorted(together.items(), key=lambda item: max(map(place, item[1]))):
             exact = rectangles(partitions, countries)
             for layer in layers(asset_graph, keys):
                 ranges = joined(exact, countries, partial(is_spare, layer)) if is_spare else exact
