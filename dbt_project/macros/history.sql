@@ -51,3 +51,9 @@ from (
     )
 ) as changes
 {% endmacro %}
+
+{#- Predicate: a version of a dimension is the one that was valid on a day. -#}
+{% macro valid_on(version, day) -%}
+    {{ version }}.valid_from <= {{ day }}
+        and coalesce({{ version }}.valid_to > {{ day }}, true)
+{%- endmacro %}

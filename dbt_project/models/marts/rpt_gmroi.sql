@@ -42,17 +42,7 @@ stock_days as (
 
 days as (
 
-    select
-        reported.country,
-        reported.business_date,
-        count(*) as stock_days
-    from stock_days as reported
-    inner join stock_days as in_window
-        on in_window.country = reported.country
-        and in_window.business_date between {{ add_days('reported.business_date', 1 - window_days) }}
-            and reported.business_date
-    where {{ in_slices(none, 'reported.business_date') }}
-    group by reported.country, reported.business_date
+    {{ days_with_stock('stock_days', window_days) }}
 
 ),
 
@@ -80,8 +70,7 @@ facts as (
     from stock
     inner join product_versions
         on product_versions.product_id = stock.product_id
-        and product_versions.valid_from <= stock.business_date
-        and coalesce(product_versions.valid_to > stock.business_date, true)
+        and {{ valid_on('product_versions', 'stock.business_date') }}
     group by stock.country, stock.business_date, product_versions.category
 
 ),

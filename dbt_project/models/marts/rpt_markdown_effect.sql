@@ -97,8 +97,7 @@ grouped_units as (
     from product_units
     left join products
         on products.product_id = product_units.product_id
-        and products.valid_from <= product_units.business_date
-        and coalesce(products.valid_to > product_units.business_date, true)
+        and {{ valid_on('products', 'product_units.business_date') }}
 
 ),
 

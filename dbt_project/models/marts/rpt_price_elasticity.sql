@@ -74,8 +74,7 @@ observations as (
             and closing_days.business_date
     inner join products
         on products.product_id = product_days.product_id
-        and products.valid_from <= product_days.business_date
-        and coalesce(products.valid_to > product_days.business_date, true)
+        and {{ valid_on('products', 'product_days.business_date') }}
     -- given away is sold at no price
     where product_days.units > 0
         and product_days.net_sales_local > 0

@@ -65,8 +65,7 @@ costed_totals as (
     from totals
     left join product_versions
         on product_versions.product_id = totals.product_id
-        and product_versions.valid_from <= totals.business_date
-        and coalesce(product_versions.valid_to > totals.business_date, true)
+        and {{ valid_on('product_versions', 'totals.business_date') }}
     left join usd_rates
         on usd_rates.business_date = totals.business_date
 

@@ -74,8 +74,7 @@ supplied_stock as (
         {%- endfor %}
     left join suppliers
         on suppliers.supplier_id = supplied_items.supplier_id
-        and suppliers.valid_from <= stock.business_date
-        and coalesce(suppliers.valid_to > stock.business_date, true)
+        and {{ valid_on('suppliers', 'stock.business_date') }}
 
 ),
 

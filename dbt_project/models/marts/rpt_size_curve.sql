@@ -44,8 +44,7 @@ daily_sizes as (
     from sales_lines
     inner join product_versions
         on product_versions.product_id = sales_lines.product_id
-        and product_versions.valid_from <= sales_lines.business_date
-        and coalesce(product_versions.valid_to > sales_lines.business_date, true)
+        and {{ valid_on('product_versions', 'sales_lines.business_date') }}
     where sales_lines.transaction_type = 'Sale'
         and sales_lines.size is not null
     group by

@@ -44,17 +44,7 @@ stock_days as (
 
 days as (
 
-    select
-        reported.country,
-        reported.business_date,
-        count(*) as stock_days
-    from stock_days as reported
-    inner join stock_days as in_window
-        on in_window.country = reported.country
-        and in_window.business_date between {{ add_days('reported.business_date', 1 - window_days) }}
-            and reported.business_date
-    where {{ in_slices(none, 'reported.business_date') }}
-    group by reported.country, reported.business_date
+    {{ days_with_stock('stock_days', window_days) }}
 
 ),
 

@@ -79,8 +79,7 @@ ranked_stores as (
         on store_versions.country = store_totals.country
         and store_versions.channel = store_totals.channel
         and store_versions.store_key = store_totals.store_key
-        and store_versions.valid_from <= store_totals.business_date
-        and coalesce(store_versions.valid_to > store_totals.business_date, true)
+        and {{ valid_on('store_versions', 'store_totals.business_date') }}
 
 )
 

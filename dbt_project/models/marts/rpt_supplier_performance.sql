@@ -122,6 +122,5 @@ select
 from costed
 left join suppliers
     on suppliers.supplier_id = costed.supplier_id
-    and suppliers.valid_from <= costed.business_date
-    and coalesce(suppliers.valid_to > costed.business_date, true)
+    and {{ valid_on('suppliers', 'costed.business_date') }}
 {{ in_slice_order() }}

@@ -71,8 +71,7 @@ city_sales as (
         on stores.country = store_sales.country
         and stores.channel = store_sales.channel
         and stores.store_key = store_sales.store_key
-        and stores.valid_from <= store_sales.business_date
-        and coalesce(stores.valid_to > store_sales.business_date, true)
+        and {{ valid_on('stores', 'store_sales.business_date') }}
     group by
         store_sales.country,
         store_sales.business_date,
