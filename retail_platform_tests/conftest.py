@@ -16,6 +16,7 @@ import pytest
 from retail_platform.operate.in_process import collect_garbage_seldom
 from retail_platform.settings import PROJECT_DIR, Environment, Settings
 from retail_platform.transform.dbt_project import DbtProject
+from retail_platform.transform.dbt_shortcuts import take_shortcuts
 from retail_platform_tests.builders import Desk, local_desk
 from retail_platform_tests.mailbox import Mailbox
 from retail_platform_tests.webhook import Webhook
@@ -52,17 +53,20 @@ def dbt_work_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
         return mine
     # The processes of the suite have their folders below the same one. One of them parses there.
     parsed = tmp_path_factory.getbasetemp().parent / "dbt"
-    variables = {"RETAIL_DUCKDB_PATH": "warehouse.duckdb"}
-    DbtProject(PROJECT_DIR / "dbt_project", parsed, "duckdb", variables).ensure_parsed()
+    _dbt_project(parsed).ensure_parsed()
     return Path(copytree(parsed, mine, dirs_exist_ok=True))
 
 
 @pytest.fixture(scope="session")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> "Manifest":
-    """The dbt project, parsed once for all tests that run dbt without the platform."""
-    from retail_platform_tests.dbt_warehouse import parsed  # dbt takes seconds to import
+def manifest(dbt_work_dir: Path) -> "Manifest":
+    """The dbt project, for tests that run dbt without the platform."""
+    take_shortcuts()
+    return _dbt_project(dbt_work_dir).parsed()
 
-    return parsed(tmp_path_factory.mktemp("parse"))
+
+def _dbt_project(work_dir: Path) -> DbtProject:
+    variables = {"RETAIL_DUCKDB_PATH": "warehouse.duckdb"}
+    return DbtProject(PROJECT_DIR / "dbt_project", work_dir, "duckdb", variables)
 
 
 @pytest.fixture

@@ -135,17 +135,6 @@ def outcomes(result: dbtRunnerResult) -> dict[str, str]:
     return {node.node.name: str(node.status) for node in result.result.results}
 
 
-def parsed(scratch: Path) -> Manifest:
-    """The manifest of the project, parsed with warnings as errors."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RETAIL_DUCKDB_PATH", str(scratch / "warehouse.duckdb"))
-        patch.chdir(scratch)
-        result = dbtRunner().invoke([*QUIET, "--warn-error", "parse", *places(scratch)])
-    assert result.success, result.exception
-    assert isinstance(result.result, Manifest)
-    return result.result
-
-
 def sale(invoice: str, line: int, price: str, at: str, **overrides: object) -> Row:
     """A valid store line; price is that of one piece."""
     country, store = invoice.split("-")[1:3]

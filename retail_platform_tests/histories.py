@@ -12,7 +12,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -478,11 +478,6 @@ def faults(point: str | None, after: int, strike: Callable[[], None] = fail) -> 
 # ----------------------------------------------------------------------------------- platform
 
 
-def closed(settings: Settings) -> Settings:
-    """Of the small world's period: reports that look back have a partition on every later day."""
-    return replace(settings, last_day=LAST_DAY)
-
-
 @dataclass
 class Installation:
     """A platform of two countries that histories are played on.
@@ -502,7 +497,7 @@ class Installation:
     @classmethod
     @contextmanager
     def new(
-        cls, home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = closed
+        cls, home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = lambda s: s
     ) -> Iterator["Installation"]:
         """An empty installation; anything that lies below `home` is removed."""
         shutil.rmtree(home, ignore_errors=True)
@@ -513,7 +508,7 @@ class Installation:
     @classmethod
     @contextmanager
     def at(
-        cls, home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = closed
+        cls, home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = lambda s: s
     ) -> Iterator["Installation"]:
         """The one below `home`, whose history is on disk: it can be copied and goes on from there.
 
@@ -598,7 +593,10 @@ class Installation:
 def small_platform(
     home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = lambda s: s
 ) -> Platform:
-    """A platform of two countries, embedded, with dbt parsed once for all that share a work dir."""
+    """A platform of two countries, embedded, with dbt parsed once for all that share a work dir.
+
+    Of a closed period: reports that look back have a partition on every later day.
+    """
     countries = home / "countries.yaml"
     countries.write_text(REGISTRY_OF_TWO, encoding="utf-8")
     settings = change(
@@ -608,6 +606,7 @@ def small_platform(
             lake_url=(home / "lake").as_uri(),
             countries_file=countries,
             first_day=FIRST_DAY,
+            last_day=LAST_DAY,
             settle_seconds=0,
         )
     )

@@ -16,6 +16,7 @@ from retail_platform.lake.manifest import Delivery, FileFacts, Manifest, write_m
 from retail_platform.lake.store import Lake
 from retail_platform.operate.status import read_status
 from retail_platform.partitions import Partition
+from retail_platform.settings import Settings
 from retail_platform_tests.builders import CONTRACTS, REGISTRY
 from retail_platform_tests.histories import FIRST_DAY, Installation, Visit, sales
 
@@ -139,11 +140,16 @@ class TestGaps:
         assert gaps(lake) == [("ES|2026-03-11", True)]
 
 
+def going_on(settings: Settings) -> Settings:
+    """With the calendar."""
+    return replace(settings, last_day=None)
+
+
 class TestWhoIsTold:
     @pytest.fixture
     def installation(self, tmp_path: Path, dbt_work_dir: Path) -> Any:
         home = tmp_path / "home"
-        with Installation.new(home, dbt_work_dir, lambda settings: settings) as installation:
+        with Installation.new(home, dbt_work_dir, going_on) as installation:
             today = datetime.now(UTC).date()
             for n in (2, 3, 4, 6, 7, 8):
                 came(installation.lake, "transactions", "FR", today - timedelta(days=n))

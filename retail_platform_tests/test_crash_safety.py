@@ -29,7 +29,6 @@ from retail_platform_tests.histories import (
     FAULTS,
     actual_raw,
     articles,
-    closed,
     differences,
     expected_raw,
     faults,
@@ -95,7 +94,7 @@ def run_until_idle(
 
     collect_garbage_seldom()  # as the command does
     DbtProject.test = lambda *_: []  # type: ignore[method-assign] - slow, and changes nothing
-    platform = small_platform(home, dbt_work_dir, closed)
+    platform = small_platform(home, dbt_work_dir)
     with open_instance(platform.settings) as instance, faults(dies_at, 0, die):
         lake = Lake.open(platform.settings.lake_url)
         outcome = ForegroundRunner(platform, instance, lake).run_until_idle()
@@ -150,7 +149,7 @@ def undisturbed(
         "duckdb",
         {"RETAIL_DUCKDB_PATH": str(scratch / "warehouse.duckdb")},
     )
-    platform = small_platform(loaded_home, dbt_work_dir, closed)
+    platform = small_platform(loaded_home, dbt_work_dir)
     return rebuilt_from_scratch(scratch, [*KNOWN, *NEW], platform, dbt)
 
 
@@ -195,7 +194,7 @@ def test_commands_that_are_interrupted_lose_nothing_and_double_nothing(
 
 def statuses(home: Path, dbt_work_dir: Path) -> list[dg.DagsterRunStatus]:
     """How the runs of an installation ended, the oldest first."""
-    with open_instance(small_platform(home, dbt_work_dir, closed).settings) as instance:
+    with open_instance(small_platform(home, dbt_work_dir).settings) as instance:
         return [run.status for run in reversed(instance.get_runs())]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import jinja2
 import pytest
-from dbt.compilation import Compiler
+from dbt.compilation import Compiler, Linker
 from dbt.context.base import BaseContext
 from dbt.context.macros import MacroNamespace
 from dbt.contracts.graph.manifest import Manifest
@@ -36,6 +36,7 @@ CALLERS = {
     "_default_source": BehaviorFlagRendered.__init__,
     "get_prefixed_modules": PluginManager.from_modules,
     "get_graph_summary": Compiler.compile,
+    "link_graph": Compiler.compile,
     "node_is_match": QualifiedNameSelectorMethod.search,
     "compile": jinja2.Environment.from_string,
     "get_context_modules": BaseContext.modules.fget,
@@ -61,14 +62,6 @@ def dbt_as_it_is() -> Iterator[None]:
 def project_over(path: Path, dbt_work_dir: Path) -> DbtProject:
     folder = PROJECT_DIR / "dbt_project"
     return DbtProject(folder, dbt_work_dir, "duckdb", {"RETAIL_DUCKDB_PATH": str(path)})
-
-
-@pytest.fixture(scope="module")
-def manifest(dbt_work_dir: Path) -> Manifest:
-    project_over(Path("warehouse.duckdb"), dbt_work_dir).ensure_parsed()
-    found = Manifest.from_msgpack((dbt_work_dir / "target/partial_parse.msgpack").read_bytes())
-    assert isinstance(found, Manifest)
-    return found
 
 
 def test_dbt_has_every_place_that_is_replaced_and_uses_it() -> None:
@@ -98,6 +91,24 @@ def test_names_select_the_same_nodes(manifest: Manifest) -> None:
         for fqn in versions:
             expected = QualifiedNameSelectorMethod.node_is_match.__wrapped__  # type: ignore[attr-defined]
             assert method.node_is_match(name, fqn, True) == expected(method, name, fqn, True)
+
+
+def test_a_project_is_linked_once_and_anew_when_it_has_changed(manifest: Manifest) -> None:
+    def linked(project: Manifest) -> tuple[set[Any], set[Any]]:
+        linker = Linker()
+        linker.link_graph(project)
+        found = set(linker.nodes()), set(linker.edges())
+        linker.dependency("test.of_a_build", next(iter(linker.nodes())))
+        return found
+
+    project = manifest.deepcopy()
+    with dbt_as_it_is():
+        expected = linked(project)
+    assert linked(project) == linked(project) == expected
+    test = next(i for i, node in project.nodes.items() if node.resource_type == "test")
+    del project.nodes[test]
+    assert linked(project)[0] == expected[0] - {test}
+    assert linked(manifest) == expected
 
 
 def lines_of(manager: EventManager, level: EventLevel, events: Sequence[tuple[Any, Any]]) -> str:

@@ -199,6 +199,7 @@ class Installation:
             "RETAIL_HOME": str(self.home),
             "RETAIL_COUNTRIES_FILE": str(self.home / "countries.yaml"),
             "RETAIL_FIRST_DAY": "2025-01-01",
+            "RETAIL_LAST_DAY": "2025-01-31",
             "RETAIL_SETTLE_SECONDS": "0",
         }
 

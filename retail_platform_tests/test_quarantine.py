@@ -28,7 +28,15 @@ from retail_platform.operate.quarantine import (
 )
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform_tests.builders import gzipped
-from retail_platform_tests.histories import Installation, day, rates, sales, small_platform
+from retail_platform_tests.histories import (
+    FIRST_DAY,
+    LAST_DAY,
+    Installation,
+    day,
+    rates,
+    sales,
+    small_platform,
+)
 from retail_platform_tests.test_contracts import column, document, write
 
 FILE = "transactions_FR_20250105.csv"
@@ -231,7 +239,8 @@ class TestCommands:
         home = installed.platform.settings.home
         monkeypatch.setenv("RETAIL_HOME", str(home))
         monkeypatch.setenv("RETAIL_COUNTRIES_FILE", str(home / "countries.yaml"))
-        monkeypatch.setenv("RETAIL_FIRST_DAY", "2025-01-01")
+        monkeypatch.setenv("RETAIL_FIRST_DAY", str(FIRST_DAY))
+        monkeypatch.setenv("RETAIL_LAST_DAY", str(LAST_DAY))
         return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
     def test_from_the_list_to_the_inbox(

@@ -26,6 +26,7 @@ from retail_platform.transform.dbt_shortcuts import take_shortcuts
 
 if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
 
 _LOG = logging.getLogger(__name__)
 _STAMP = "project.sha256"
@@ -218,13 +219,22 @@ class DbtProject:
 
     def _new_runner(self) -> Any:
         from dbt.cli.main import dbtRunner  # noqa: PLC0415 - 2 s, only where models run
-        from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415
 
         take_shortcuts()
+        return dbtRunner(manifest=self._parsed())
+
+    def parsed(self) -> "Manifest":
+        """The project as dbt itself holds it, ready to be run."""
+        self.ensure_parsed()
+        return self._parsed()
+
+    def _parsed(self) -> "Manifest":
+        from dbt.contracts.graph.manifest import Manifest  # noqa: PLC0415
+
         packed = (self._target_dir / "partial_parse.msgpack").read_bytes()
-        manifest = Manifest.from_msgpack(packed)
+        manifest: Manifest = Manifest.from_msgpack(packed)
         manifest.build_flat_graph()  # what tests see as `graph`; a packed manifest lacks it
-        return dbtRunner(manifest=manifest)
+        return manifest
 
     def _common_arguments(self) -> list[str]:
         return [

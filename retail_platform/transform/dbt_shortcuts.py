@@ -43,6 +43,7 @@ def shortcuts() -> list[Shortcut]:
         Shortcut(BehaviorFlagRendered, "_default_source", _no_search_for_a_flags_module),
         Shortcut(PluginManager, "get_prefixed_modules", _one_search_for_plugins),
         Shortcut(Linker, "get_graph_summary", _no_graph_summary),
+        Shortcut(Linker, "link_graph", _one_graph_of_a_project),
         Shortcut(QualifiedNameSelectorMethod, "node_is_match", _no_second_look_at_other_names),
         Shortcut(MacroFuzzEnvironment, "compile", _each_template_once),
         Shortcut(base, "get_context_modules", _one_list_of_modules),
@@ -65,6 +66,27 @@ def _one_search_for_plugins(find: Callable[..., Any]) -> Callable[..., Any]:
 def _no_graph_summary(_: Callable[..., Any]) -> Callable[..., Any]:
     """Each node of the project is serialized for a diagnostic file, at every command."""
     return lambda *_: {}
+
+
+def _one_graph_of_a_project(link: Callable[..., Any]) -> Callable[..., Any]:
+    """Every command links all nodes and searches them for cycles; a project stays what it is."""
+    linked: dict[str, Any] = {}
+
+    def link_graph(self: Any, manifest: Any) -> None:
+        nodes = [len(getattr(manifest, kind)) for kind in _LINKED]
+        if linked.get("manifest") is not manifest or linked["nodes"] != nodes:
+            link(self, manifest)
+            linked.update(manifest=manifest, nodes=nodes, graph=self.graph)
+        # `dbt build` adds edges to its own
+        self.graph = linked["graph"].copy()
+
+    return link_graph
+
+
+_LINKED = (
+    *("sources", "nodes", "semantic_models", "exposures", "functions", "metrics"),
+    *("unit_tests", "saved_queries"),
+)
 
 
 def _no_second_look_at_other_names(is_match: Callable[..., Any]) -> Callable[..., Any]:

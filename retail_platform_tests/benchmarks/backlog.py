@@ -77,7 +77,12 @@ def contestants(
             number,
             f"{PACKAGE}.platform_run",
             [str(folder)],
-            {"RETAIL_HOME": str(folder), "RETAIL_ENV": "local", "RETAIL_SETTLE_SECONDS": "0"},
+            {
+                "RETAIL_HOME": str(folder),
+                "RETAIL_ENV": "local",
+                "RETAIL_SETTLE_SECONDS": "0",
+                **given.period,
+            },
         )
 
     def dlt_dbt(name: str, *options: str) -> Callable[[int], Run]:

@@ -3,12 +3,13 @@
 import json
 import shutil
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 from retail_platform.demo.dirt import Dirt
 from retail_platform.demo.generator import NIGHTLY_FEEDS, GeneratorSpec, folder_sink, generate
+from retail_platform.partitions import LOOKBACK_DAYS
 
 FIRST_DAY = date(2025, 1, 1)
 _LINES_PER_COUNTRY_DAY = 372
@@ -20,14 +21,28 @@ class Deliveries:
     """A folder of delivered files and what is in them.
 
     Attributes:
+        first_day: first of the batch days.
         net_sales_local: country -> net amount of the shops' order lines, from the generator.
     """
 
     folder: Path
+    first_day: date
     days: int
     files: int
     rows: dict[str, int]
     net_sales_local: dict[str, Decimal]
+
+    @property
+    def period(self) -> dict[str, str]:
+        """Settings of a platform that has partitions for these days and no others.
+
+        Reports that look back are built for every later day; up to today, a benchmark would take
+        longer every day it is run.
+        """
+        last = self.first_day + timedelta(days=self.days - 1)
+        # a first batch holds some of the days before
+        first = self.first_day - timedelta(days=LOOKBACK_DAYS)
+        return {"RETAIL_FIRST_DAY": str(first), "RETAIL_LAST_DAY": str(last)}
 
 
 def deliveries(
@@ -66,6 +81,7 @@ def deliveries(
     known = json.loads(facts.read_text(encoding="utf-8"))
     return Deliveries(
         folder=folder / "inbox",
+        first_day=first_day,
         days=days,
         files=known["files"],
         rows=known["rows"],

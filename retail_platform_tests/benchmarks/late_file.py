@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -78,19 +78,19 @@ def history(work: Path, name: str, days: int, lines_factor: float, held_back: in
         0,
         "retail_platform_tests.benchmarks.platform_run",
         [str(home)],
-        _environment(home, first),
+        _environment(home, given.period),
     )
     OUTPUT.print(f"{name}: built in {run.wall:.0f} s")
-    (home / "ready").write_text(str(first), encoding="utf-8")
+    (home / "ready").write_text(json.dumps(given.period), encoding="utf-8")
     return home
 
 
-def _environment(home: Path, first_day: date) -> dict[str, str]:
+def _environment(home: Path, period: Mapping[str, str]) -> dict[str, str]:
     return {
         "RETAIL_HOME": str(home),
         "RETAIL_ENV": "local",
         "RETAIL_SETTLE_SECONDS": "0",
-        "RETAIL_FIRST_DAY": str(first_day - timedelta(days=7)),
+        **period,
     }
 
 
@@ -210,13 +210,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def contestant(name: str) -> Any:
         home = homes[name]
-        first = date.fromisoformat((home / "ready").read_text(encoding="utf-8"))
+        period = json.loads((home / "ready").read_text(encoding="utf-8"))
         return lambda number: run_python(
             name,
             number,
             "retail_platform_tests.benchmarks.late_file",
             ["--child", str(home), "--samples", str(options.samples)],
-            _environment(home, first),
+            _environment(home, period),
         )
 
     try:
