@@ -80,21 +80,18 @@ LOOKING_BACK = {
         f"marts/rpt_{name}"
         for name in (
             *("clv", "clv_fit", "competitor_prices", "gmroi", "markdown_effect"),
-            *("price_elasticity", "product_performance", "size_curve", "store_performance"),
-            "weather_effect",
+            *("price_elasticity", "size_curve", "weather_effect"),
         )
     ),
 }
 """Reports that read days before their own: later days change with a day, and a new day has inputs
 already. They are built after their input, in a run of their own."""
-OF_THEIR_DAYS = {
-    *(RETURNS, "marts/rpt_competitor_prices"),
-    *("marts/rpt_product_performance", "marts/rpt_store_performance"),
-}
+OF_THEIR_DAYS = {RETURNS, "marts/rpt_competitor_prices"}
 """Those of them that have nothing to say of a day without sales."""
 OF_BUSINESS_DAYS = {
     *(SALES, FACT, MART, CUSTOMERS, "marts/rpt_top_stores", "marts/dim_date"),
-    "marts/rpt_channel_performance",
+    *("marts/rpt_channel_performance", "marts/rpt_product_performance"),
+    "marts/rpt_store_performance",
 }
 OF_OTHER_CHANNELS = {
     *(

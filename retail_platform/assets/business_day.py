@@ -1,9 +1,9 @@
 """Assets whose day is the BUSINESS day: intermediate models, facts, reports.
 
 One op per scope builds whatever of them a run selects, with one dbt invocation over the run's
-country x day rectangle; a model that reads other days of an input than its own has an op of its
-own, and so have tables that Python computes. The lookback is not here: it is the partition mapping
-of the specs.
+country x day rectangle; a model that reads other business days than its own has an op of its own,
+and so have tables that Python computes. The lookback is not here: it is the partition mapping of
+the specs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,15 +49,18 @@ def build_business_day_assets(
     """All business-day assets of a scope.
 
     Dagster knows one mapping for an input of a definition, whichever asset reads it. So one
-    definition holds what reads its own day, and each model that reads more is one alone.
+    definition holds what reads its own day, and dimensions as of it; each model that reads more is
+    one alone.
     """
     specs, check_specs = models
     by_key = models_of(specs, manifest)
     facts_above = _facts_above([*specs, *(s for (own, _), _ in computed.values() for s in own)])
+    business = {model.table for model in by_key.values()}
     groups: dict[str, list[dg.AssetSpec]] = {scope.value: []}
     for spec in specs:
         model = by_key[spec.key]
-        alone = "reads" in manifest["nodes"][model.unique_id]["meta"]
+        others = manifest["nodes"][model.unique_id]["meta"].get("reads", {})
+        alone = not business.isdisjoint(others)
         groups.setdefault(model.table if alone else scope.value, []).append(spec)
 
     def start(context: dg.AssetExecutionContext, dbt: DbtResource, database: Warehouse) -> ModelRun:
