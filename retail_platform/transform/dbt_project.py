@@ -110,6 +110,7 @@ class DbtProject:
             shutil.rmtree(self._target_dir, ignore_errors=True)
             from dbt.cli.main import dbtRunner  # noqa: PLC0415 - 2 s, only when parsing
 
+            take_shortcuts()
             with exported(self._env):
                 result = dbtRunner().invoke(["parse", *self._common_arguments()])
             if not result.success:
@@ -125,8 +126,9 @@ class DbtProject:
             path = str(Path(empty) / "warehouse.duckdb")
             with exported({**self._env, "RETAIL_DUCKDB_PATH": path}):
                 try:
+                    options = ["--no-write-json", "--select", "resource_type:model"]
                     result = self._new_runner().invoke(
-                        ["compile", *self._common_arguments(), "--select", "resource_type:model"]
+                        ["compile", *self._common_arguments(), *options]
                     )
                 finally:
                     self._release()
