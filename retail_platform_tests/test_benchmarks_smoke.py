@@ -51,6 +51,7 @@ def test_a_late_file_reaches_the_marts_on_short_and_long_history(
     report = json.loads((tmp_path / "late_file.json").read_text())
     assert [run["name"] for run in report["runs"]] == ["1x", "2x"]
     assert all(s["dagster_runs"] for run in report["runs"] for s in run["facts"]["samples"])
+    assert {"fct_sales", "rpt_like_for_like", "rpt_clv, rpt_clv_fit"} <= report["models"].keys()
 
 
 def test_csv_and_json_go_through_the_gate_and_through_polars(tmp_path: Path) -> None:
