@@ -4,7 +4,7 @@ import csv
 import gzip
 import io
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -209,13 +209,27 @@ def test_movements_are_what_the_receipts_say_and_come_in_the_next_morning(clean:
     assert -net["sale"] == sum(int(r["Quantity"]) for r in lines if r["Invoice ID"][0] == "I")
     assert net["return"] == sum(int(r["Quantity"]) for r in lines if r["Invoice ID"][0] == "R")
     last = str(SPEC.first_day + timedelta(days=SPEC.days - 1))
-    assert net["receipt"] == sum(
+    came = [r for r in moved if r["Movement Type"] == "receipt"]
+    assert sum(int(r["Quantity"]) for r in came if not r["Reference"]) == sum(
         int(r["Quantity"]) for r in lines if r["Invoice ID"][0] == "I" and r["Date"][:10] != last
     )
     assert net["transfer_in"] == -net["transfer_out"] > 0
     suppliers = {r["Supplier ID"] for r in table(clean, "suppliers")}
     assert {r["Supplier ID"] for r in moved if r["Movement Type"] == "receipt"} <= suppliers
     assert len({(r["file"], r["Movement ID"]) for r in moved}) == len(moved)
+
+
+def test_no_shop_sells_what_it_does_not_have(clean: Files) -> None:
+    balance: dict[tuple[str, ...], int] = {}
+    opened = Counter()
+    for row in sorted(table(clean, "inventory_movements"), key=lambda r: r["Moved At"]):
+        item = tuple(row[name] for name in ("Currency", "Store ID", "Product ID", "Size"))
+        assert (item not in balance) == (row["Reference"] == "opening stock"), row
+        balance[item] = balance.get(item, 0) + int(row["Quantity"])
+        assert balance[item] >= 0, row
+        opened[row["Moved At"][:10]] += row["Reference"] == "opening stock"
+    days = [opened[str(SPEC.first_day + timedelta(days=n))] for n in (0, SPEC.days - 1)]
+    assert days[0] > days[1] > 0
 
 
 def test_changes_lead_from_state_to_state(clean: Files) -> None:

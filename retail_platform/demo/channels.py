@@ -58,6 +58,7 @@ ROWS_PER_STREAM_FILE = 150
 ORDER_SHARE, GUESTS, ABANDONED = 0.05, 0.2, 1.2
 REFUND_RATE, CANCELLED, CONTACT_SHARE, SHELVES = 0.06, 0.03, 0.6, 40
 REPEATED = 0.04
+OPENING_STOCK = 24
 _TAX = 20
 _DAY_SECONDS = 86_400
 _LOG_PER_DAY = 1_000_000
@@ -628,8 +629,12 @@ def _crm_contacts(world: World, market: Market) -> Iterator[File]:
 
 
 def _inventory_movements(world: World, market: Market) -> Iterator[File]:
-    """Sales and returns as on the receipts; every morning comes in what went the day before."""
+    """Sales and returns as on the receipts; every morning comes in what went the day before.
+
+    Shops begin empty: a stock of each article comes in the night before it first moves.
+    """
     sold: list[pl.DataFrame] = []
+    stocked = pl.DataFrame(schema=dict.fromkeys(("shop", "article", "size"), pl.Int64))
     schema = ["day", "second", "kind", "shop", "article", "size", "quantity", "supplier", "other"]
     columns = [*schema, "reference"]
     for days, lines in world.receipts(market):
@@ -650,22 +655,36 @@ def _inventory_movements(world: World, market: Market) -> Iterator[File]:
             .with_columns(
                 day=pl.col("day") + 1,
                 second=pl.lit(25_200, pl.Int64),
-                kind=pl.lit("receipt"),
-                supplier=pl.format(
-                    "SUP-{}",
-                    (pl.col("article") % len(catalogue.ARTICLE_GROUPS) + 1)
-                    .cast(pl.String)
-                    .str.zfill(4),
-                ),
-                other=pl.lit(None, pl.Int64),
                 reference=pl.lit(None, pl.String),
             )
-            .select(columns)
         )
         sold = [moved.filter((pl.col("kind") == "sale") & (pl.col("day") == int(days[-1])))]
-        rows = pl.concat([moved, filled, _transfers_and_counts(world, market, days)])
+        moved = pl.concat([moved, _transfers_and_counts(world, market, days)])
+        new = (
+            moved.group_by(stocked.columns)
+            .agg(pl.col("day").min())
+            .join(stocked, on=stocked.columns, how="anti")
+            .with_columns(
+                second=pl.lit(0, pl.Int64),
+                quantity=pl.lit(OPENING_STOCK, pl.Int64),
+                reference=pl.lit("opening stock"),
+            )
+        )
+        stocked = pl.concat([stocked, new.select(stocked.columns)])
+        supplied = [_receipts(came).select(columns) for came in (filled, new)]
+        rows = pl.concat([moved, *supplied])
         rows = rows.sort("day", "second", "kind", "shop", "article", "size", "reference")
         yield from _movement_files(world, market, days, rows)
+
+
+def _receipts(came: pl.DataFrame) -> pl.DataFrame:
+    """Deliveries of the suppliers; an article group has one supplier."""
+    supplier = pl.col("article") % len(catalogue.ARTICLE_GROUPS) + 1
+    return came.with_columns(
+        kind=pl.lit("receipt"),
+        supplier=pl.format("SUP-{}", supplier.cast(pl.String).str.zfill(4)),
+        other=pl.lit(None, pl.Int64),
+    )
 
 
 def _transfers_and_counts(world: World, market: Market, days: Ints) -> pl.DataFrame:
