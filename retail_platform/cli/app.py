@@ -217,7 +217,9 @@ def validate() -> None:
 
 @app.command()
 def demo(
-    days: Annotated[int, typer.Option(min=8, help="How many batch days.")] = 14,
+    days: Annotated[
+        int, typer.Option(min=8, help="How many batch days; 45 hold a month for all reports.")
+    ] = 45,
     lines_per_day: LinesPerDay = 120,
     as_json: Json = False,
 ) -> None:
