@@ -15,16 +15,12 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def test_all_contestants_build_the_same_marts_from_a_backlog(tmp_path: Path) -> None:
-    arguments = "--days 8 --lines-factor 0.25 --rounds 1 --no-warm-up"
-    backlog.main([*arguments.split(), "--work", str(tmp_path)])
+    # all but the platform with every mart, which the late files are taken in by
+    contestants = ["script", "script_lean", "platform", "dlt_dbt", "dlt_dbt_tuned"]
+    arguments = "--days 8 --lines-factor 0.25 --rounds 1 --no-warm-up --only"
+    backlog.main([*arguments.split(), ",".join(contestants), "--work", str(tmp_path)])
     report = json.loads((tmp_path / "backlog.json").read_text())
-    assert {run["name"] for run in report["runs"]} == {
-        "script",
-        "script_lean",
-        "platform",
-        "dlt_dbt",
-        "dlt_dbt_tuned",
-    }
+    assert [run["name"] for run in report["runs"]] == contestants
     platform = next(run for run in report["runs"] if run["name"] == "platform")
     assert 0 < platform["facts"]["dagster_runs"] <= backlog.MOST_DAGSTER_RUNS
     parts = platform["facts"]["parts"]

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from retail_platform_tests.benchmarks.answers import MARTS
 from retail_platform_tests.benchmarks.plain_duckdb import (
     COLUMNS,
     COUNTRY_OF_STORE,
@@ -144,7 +145,7 @@ def _cast(feed: str, column: str, kind: str) -> str:
 
 
 def transform(home: Path) -> None:
-    """`dbt run`: all models made of the nightly feeds, and what these read beside them."""
+    """`dbt run`: the marts that are compared, and what they are made of."""
     from dbt.cli.main import dbtRunner
 
     from retail_platform.settings import PROJECT_DIR
@@ -156,10 +157,10 @@ def transform(home: Path) -> None:
         ignore=shutil.ignore_patterns("target", "logs", "dbt_packages"),
     )
     os.environ["RETAIL_DUCKDB_PATH"] = str(home / "warehouse.duckdb")
-    made_of_feeds = [f"@source:raw.{feed}" for feed in COLUMNS]
+    marts = [f"+{mart}" for mart in MARTS]
     result = dbtRunner().invoke(
         ["run", "--project-dir", str(project), "--profiles-dir", str(project), "--target", "duckdb",
-         "--select", *made_of_feeds, "--log-level", "error", "--no-use-colors"]
+         "--select", *marts, "--log-level", "error", "--no-use-colors"]
     )  # fmt: skip
     if not result.success:
         raise SystemExit(f"dbt: {result.exception or [r.message for r in result.result]}")
