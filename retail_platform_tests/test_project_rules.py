@@ -28,6 +28,7 @@ PREFIXES = {
 }
 """What names begin with, by layer. Layers are folders."""
 GRAIN_TESTS = ("unique_grain", "grain_not_null")
+MIN_EXAMPLES = 2
 PACKAGE = "retail_platform"
 
 Rule = Callable[[Manifest], Iterator[str]]
@@ -218,6 +219,14 @@ def has_no_test_beyond_its_grain(manifest: Manifest) -> Iterator[str]:
             looked_at.update(test.depends_on_nodes)
     for model in models(manifest):
         if layer(model) in ("intermediate", "marts") and model.unique_id not in looked_at:
+            yield model.name
+
+
+def has_few_worked_examples(manifest: Manifest) -> Iterator[str]:
+    """A fact or report of which fewer than two results were worked out by hand."""
+    examples = Counter(example.model for example in manifest.unit_tests.values())
+    for model in models(manifest):
+        if model.name.startswith(("fct_", "rpt_")) and examples[model.name] < MIN_EXAMPLES:
             yield model.name
 
 
@@ -417,6 +426,18 @@ def has_no_test_but_of_its_grain(name: str) -> Callable[[Manifest], None]:
     return change
 
 
+def has_examples(name: str, left: int) -> Callable[[Manifest], None]:
+    """A model that keeps the first few of its worked examples."""
+
+    def change(manifest: Manifest) -> None:
+        of_model = [i for i, u in manifest.unit_tests.items() if u.model == name]
+        manifest.unit_tests = {
+            i: u for i, u in manifest.unit_tests.items() if i not in of_model[left:]
+        }
+
+    return change
+
+
 VIEWS = ("stg_transactions", "int_sales", "fct_sales", "rpt_daily_sales")
 BREAKS: list[tuple[Rule, Callable[[Manifest], None], str]] = [
     (joins_a_source_to_models, reads("int_sales", "transactions"), "int_sales"),
@@ -480,6 +501,8 @@ BREAKS: list[tuple[Rule, Callable[[Manifest], None], str]] = [
     ),
     (has_no_test_of_its_grain, says("dim_date", "columns", {}), "dim_date"),
     (has_no_test_beyond_its_grain, has_no_test_but_of_its_grain("rpt_gmroi"), "rpt_gmroi"),
+    (has_few_worked_examples, has_examples("rpt_gmroi", 1), "rpt_gmroi"),
+    (has_few_worked_examples, has_examples("fct_sales", 0), "fct_sales"),
     (is_undescribed, says("dim_date", "description", " "), "dim_date"),
     (is_undescribed, says("stores", "description", ""), "stores"),
     (is_undescribed, says("demo", "description", ""), "demo"),
