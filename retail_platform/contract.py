@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
@@ -98,6 +100,20 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _WEEK: tuple[Weekday, ...] = get_args(Weekday)
 
 
+class Freshness(NamedTuple):
+    """How long ago a table may have been loaded: beyond the first it warns, then it fails."""
+
+    warn_after: timedelta
+    error_after: timedelta
+
+
+DAILY = Freshness(timedelta(hours=30), timedelta(days=2))
+WEEKLY = Freshness(timedelta(days=8), timedelta(days=9))
+
+_CLOSED_IN_A_ROW = {"country_holidays": 8, "ECB": 2, "IFEU": 1, "NYSE": 1, "XETR": 3}
+"""By calendar the most days by which its holidays, at Easter or at New Year, lengthen a weekend."""
+
+
 class Expectation(BaseModel):
     """On which days a feed delivers.
 
@@ -119,6 +135,14 @@ class Expectation(BaseModel):
     def weekday_numbers(self) -> frozenset[int]:
         """As `date.weekday` counts."""
         return frozenset(_WEEK.index(day) for day in self.weekdays)
+
+    @cached_property
+    def longest_pause(self) -> timedelta:
+        """Most days in a row without a delivery; closed days may lie beside a weekend."""
+        due = sorted(self.weekday_numbers)
+        apart = [(after - day) % 7 or 7 for day, after in pairwise([*due, *due[:1]])]
+        closed = _CLOSED_IN_A_ROW[self.closed_on] if self.closed_on else 0
+        return timedelta(days=max(apart, default=7) - 1 + closed)
 
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -334,6 +358,14 @@ class FeedContract:
     def scope(self) -> Scope:
         """Country feed or global feed."""
         return self.ingestion.scope
+
+    @property
+    def freshness(self) -> Freshness:
+        """What is promised of the newest load; what happens comes daily, reference data seldom."""
+        if self.ingestion.business_date is None:
+            return WEEKLY
+        pause = self.ingestion.expected.longest_pause if self.ingestion.expected else timedelta()
+        return Freshness(*(limit + pause for limit in DAILY))
 
     @property
     def has_sidecars(self) -> bool:

@@ -2,15 +2,22 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import holidays
 import pytest
 import yaml
+from dbt.contracts.graph.manifest import Manifest
 
 from retail_platform.contract import (
+    DAILY,
     Drift,
+    Expectation,
+    FeedIngestion,
     Kind,
     load_contracts,
     normalised_header,
@@ -115,6 +122,58 @@ class TestShippedContracts:
         tables = {t["name"]: t["columns"] for t in sources["sources"][0]["tables"]}
         declared = {c["name"]: c["data_type"].replace(", ", ",") for c in tables[feed]}
         assert declared == raw_columns(CONTRACTS[feed])
+
+    @pytest.mark.parametrize("feed", CONTRACTS)
+    def test_the_dbt_source_may_be_as_old_as_the_contract_says(
+        self, feed: str, manifest: Manifest
+    ) -> None:
+        source = manifest.sources[f"source.retail_platform.raw.{feed}"]
+        limits = (source.freshness.warn_after, source.freshness.error_after)
+        assert tuple(timedelta(**{f"{at.period}s": at.count}) for at in limits) == (
+            CONTRACTS[feed].freshness
+        )
+
+    @pytest.mark.parametrize(
+        ("expected", "pause"),
+        [
+            ({}, 0),
+            ({"weekdays": ["mon", "tue", "wed", "thu", "fri"]}, 2),
+            ({"weekdays": ["mon", "thu"]}, 3),
+            ({"weekdays": ["wed"]}, 6),
+            ({"weekdays": ["sun", "sat"]}, 5),
+            ({"closed_on": "XETR"}, 3),
+            ({"weekdays": ["mon", "tue", "wed", "thu", "fri"], "closed_on": "ECB"}, 4),
+            ({"closed_on": "country_holidays"}, 8),
+        ],
+    )
+    def test_a_feed_may_be_older_by_the_days_on_which_nothing_comes(
+        self, expected: dict[str, Any], pause: int
+    ) -> None:
+        assert Expectation(**expected).longest_pause == timedelta(days=pause)
+        ingestion = FeedIngestion(business_date="sold_at", expected=expected)
+        feed = replace(CONTRACTS["transactions"], ingestion=ingestion)
+        assert feed.freshness == tuple(limit + timedelta(days=pause) for limit in DAILY)
+
+    @pytest.mark.parametrize(
+        ("calendar", "countries"),
+        [("country_holidays", REGISTRY.codes), *((c, ()) for c in ("ECB", "IFEU", "NYSE", "XETR"))],
+    )
+    def test_calendars_close_no_longer_than_a_feed_may_pause(
+        self, calendar: str, countries: tuple[str, ...]
+    ) -> None:
+        weekdays = ("mon", "tue", "wed", "thu", "fri")
+        pause = Expectation(weekdays=weekdays, closed_on=calendar).longest_pause
+        years = range(2023, 2036)
+        of_calendar = [holidays.country_holidays(c, years=years) for c in countries] or [
+            holidays.financial_holidays(calendar, years=years)
+        ]
+        for closed in of_calendar:
+            in_a_row = longest = 0
+            for n in range(365 * len(years)):
+                day = date(years[0], 1, 1) + timedelta(days=n)
+                in_a_row = in_a_row + 1 if day in closed or day.weekday() > 4 else 0
+                longest = max(longest, in_a_row)
+            assert timedelta(days=longest) <= pause
 
     def test_personal_data_is_classified(self) -> None:
         personal = {

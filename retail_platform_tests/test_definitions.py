@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from retail_platform.assets.batch_day import WAREHOUSE_POOL
 from retail_platform.countries import ALL
@@ -181,6 +182,17 @@ class TestEveryAsset:
             spec = specs[key.to_user_string()]
             assert spec.automation_condition, f"{spec.key} waits for a person"
             assert spec.freshness_policy, f"{spec.key} may be any age"
+
+    def test_that_is_a_feed_is_stale_when_its_contract_says_so(
+        self, specs: Specs, platform: Platform
+    ) -> None:
+        for feed, contract in platform.contracts.items():
+            for name in (f"feeds/{feed}", f"raw/{feed}"):
+                policy = specs[name].freshness_policy
+                assert isinstance(policy, TimeWindowFreshnessPolicy)
+                assert policy.warn_window is not None
+                limits = (policy.warn_window, policy.fail_window)
+                assert tuple(at.to_timedelta() for at in limits) == contract.freshness, name
 
     def test_that_is_a_country_mart_of_business_days_is_rebuilt_when_it_gets_stale(
         self, specs: Specs

@@ -4,8 +4,8 @@ Each rule lists its offenders. Who offends on purpose stands in `ON_PURPOSE`, wi
 exception that is no longer needed fails like a new offender. For each rule there is a change that
 breaks it, because a rule nothing can break says nothing.
 
-Two rules are elsewhere: freshness is promised by the assets (test_definitions), and what sources
-say is compared with the contracts of their feeds (test_dbt_models).
+Two rules are elsewhere: what sources say, how fresh they are included, is compared with the
+contracts of their feeds (test_contracts), and every asset promises freshness (test_definitions).
 """
 
 import re

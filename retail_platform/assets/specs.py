@@ -5,7 +5,6 @@ warehouse, group = layer = dbt folder = schema.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -13,7 +12,7 @@ from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings
 from dagster_dbt.asset_utils import build_dbt_specs
 
 from retail_platform.automation.conditions import when_inputs_arrive, when_inputs_arrive_or_stale
-from retail_platform.contract import Column, FeedContract
+from retail_platform.contract import DAILY, WEEKLY, Column, FeedContract, Freshness
 from retail_platform.partitions import Partitioning, Scope
 from retail_platform.pull.sources import Source
 from retail_platform.warehouse.raw_tables import META_COLUMNS, raw_columns
@@ -37,9 +36,14 @@ _KEPT_AS = {
 }
 """What is left of a protected column; see `Column.stored`."""
 
-_DAY = timedelta(days=1)
-_FRESH = dg.FreshnessPolicy.time_window(fail_window=2 * _DAY, warn_window=timedelta(hours=30))
-_WEEKLY = dg.FreshnessPolicy.time_window(fail_window=9 * _DAY, warn_window=8 * _DAY)
+
+def _policy(promised: Freshness) -> dg.FreshnessPolicy:
+    return dg.FreshnessPolicy.time_window(
+        fail_window=promised.error_after, warn_window=promised.warn_after
+    )
+
+
+_FRESH, _WEEKLY = _policy(DAILY), _policy(WEEKLY)
 
 
 def inbox_key(feed: str) -> dg.AssetKey:
@@ -149,13 +153,12 @@ def raw_spec(contract: FeedContract, partitioning: Partitioning, kind: str) -> d
 
 
 def _common(contract: FeedContract, partitioning: Partitioning) -> dict[str, Any]:
-    daily = contract.ingestion.business_date is not None
     return {
         "partitions_def": partitioning.of(contract.scope),
         "owners": [contract.owner],
         "tags": {"domain": contract.domain, **({"pii": "true"} if contract.holds_pii else {})},
         "automation_condition": when_inputs_arrive(),
-        "freshness_policy": _FRESH if daily else _WEEKLY,
+        "freshness_policy": _policy(contract.freshness),
         "code_version": contract.schema_version,
         "skippable": True,
     }
