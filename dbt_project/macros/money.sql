@@ -51,7 +51,7 @@
     )
 {%- endmacro %}
 
-{#- Euros for one unit of a row's currency, of rows that are joined with int_fx_rates as fx_rates. -#}
+{#- Euros for one unit of a row's currency, of rows joined with int_fx_rates as fx_rates. -#}
 {% macro eur_rate_of(rows) -%}
     case
         when {{ rows }}.currency_code = 'EUR' then cast(1 as decimal(18, 10))

@@ -25,7 +25,7 @@
     1.96
 {%- endmacro %}
 
-{#- Whether a promotion is for a group of articles; without category or sub category it is for all. -#}
+{#- Whether a promotion is for a group of articles; without category or sub category for all. -#}
 {% macro covers(promotion, group) -%}
     coalesce({{ promotion }}.category, {{ group }}.category) = {{ group }}.category
         and coalesce({{ promotion }}.sub_category, {{ group }}.sub_category)

@@ -90,7 +90,8 @@ lines as (
         documents.*,
         -- a document without lines is one line about nothing in particular
         cast(coalesce(items.position, 1) as integer) as line,
-        {{ dbt.safe_cast('coalesce(items.product_id, items.refunded_product_id)', 'bigint') }} as product_id,
+        {{ dbt.safe_cast('coalesce(items.product_id, items.refunded_product_id)', 'bigint') }}
+            as product_id,
         {{ clean_text('coalesce(items.sku, items.refunded_sku)') }} as sku,
         {{ clean_text('coalesce(items.size, items.refunded_size)') }} as size,
         coalesce({{ dbt.safe_cast('items.quantity', 'integer') }}, 1) as quantity,

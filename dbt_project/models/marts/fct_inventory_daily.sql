@@ -150,7 +150,11 @@ priced_balances as (
     select
         valued_balances.*,
         coalesce(
-            cast(round(closing_units * average_unit_cost_local, 2) as decimal(18, 2)), 0
+            cast(
+                round(valued_balances.closing_units * valued_balances.average_unit_cost_local, 2)
+                as decimal(18, 2)
+            ),
+            0
         ) as closing_value_local,
         {{ eur_rate_of('valued_balances') }} as eur_rate
     from valued_balances

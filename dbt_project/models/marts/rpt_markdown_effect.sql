@@ -254,8 +254,12 @@ totals as (
         {{ total_count("case when phase = '" ~ phase ~ "' then units end") }}
             as {{ phase }}_units,
         cast(
-            sum(cast(case when phase = '{{ phase }}' then expected_units else 0 end as decimal(28, 8)))
-            as decimal(28, 8)
+            sum(
+                cast(
+                    case when phase = '{{ phase }}' then expected_units else 0 end
+                    as decimal(28, 8)
+                )
+            ) as decimal(28, 8)
         ) as expected_{{ phase }}_units{{ ',' if not loop.last }}
         {%- endfor %}
     from comparable_days

@@ -41,8 +41,9 @@ totals as (
         {{ total_count('signed_quantity') }} as net_units,
         {{ total("case when transaction_type = 'Sale' then gross_amount_eur end") }}
             as gross_sales_eur,
-        {{ total("case when transaction_type = 'Sale' then gross_amount_eur - net_amount_eur end") }}
-            as discounts_eur,
+        {{ total(
+            "case when transaction_type = 'Sale' then gross_amount_eur - net_amount_eur end"
+        ) }} as discounts_eur,
         {{ total("case when transaction_type = 'Return' then -net_amount_eur end") }}
             as returns_eur,
         {{ total('net_amount_eur') }} as net_sales_eur

@@ -159,7 +159,8 @@ windows as (
     select
         {{ (item + ['business_date'] + of_the_day) | join(', ') }},
         {%- for measure, type in of_the_window.items() %}
-        {{ so_far(measure, item, 'business_date', type) }} as {{ measure }}{{ ',' if not loop.last }}
+        {{ so_far(measure, item, 'business_date', type) }}
+            as {{ measure }}{{ ',' if not loop.last }}
         {%- endfor %}
     from daily_entries
 
@@ -169,8 +170,9 @@ measured as (
 
     select
         windows.*,
-        on_hand_units - net_units as opening_units,
-        {{ amount_per('stock_value_local', 'days.stock_days') }} as average_stock_value_local
+        windows.on_hand_units - windows.net_units as opening_units,
+        {{ amount_per('windows.stock_value_local', 'days.stock_days') }}
+            as average_stock_value_local
     from windows
     inner join days
         on days.country = windows.country

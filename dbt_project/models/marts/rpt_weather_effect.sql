@@ -4,7 +4,10 @@
 {%- set least_sales_days = 3 -%}
 {%- set least_weather_days = 14 -%}
 {%- set least_correlated_days = 30 -%}
-{%- set anomalies = {'temperature': 'temperature_anomaly_c', 'precipitation': 'precipitation_anomaly_mm'} -%}
+{%- set anomalies = {
+    'temperature': 'temperature_anomaly_c',
+    'precipitation': 'precipitation_anomaly_mm',
+} -%}
 {%- set key = ['country', 'business_date', 'city', 'currency_code'] -%}
 {{ config(
     tags=['business_day', 'country'],
@@ -210,9 +213,10 @@ correlated as (
                 and {{ name }}_sums.varies
                 then
                 {{ estimate(
-                    '({n}_days * {n}_sums.xy - {n}_sums.x * {n}_sums.y)'
-                    '/ sqrt({n}_days * {n}_sums.xx - {n}_sums.x * {n}_sums.x)'
-                    '/ sqrt({n}_days * {n}_sums.yy - {n}_sums.y * {n}_sums.y)'.replace('{n}', name)
+                    '({n}.{n}_days * {n}.xy - {n}.x * {n}.y)'
+                    '/ sqrt({n}.{n}_days * {n}.xx - {n}.x * {n}.x)'
+                    '/ sqrt({n}.{n}_days * {n}.yy - {n}.y * {n}.y)'
+                    .replace('{n}.', name ~ '_sums.').replace('{n}', name)
                 ) }}
         end as {{ name }}_correlation{{ ',' if not loop.last }}
         {%- endfor %}

@@ -1,7 +1,7 @@
 {{ config(tags=['business_day', 'global']) }}
 
--- Days that metrics over several days are lined up on. Rates are carried over weekends and holidays,
--- so each day that sales can be converted on is here.
+-- Days that metrics over several days are lined up on. Rates are carried over weekends and
+-- holidays, so each day that sales can be converted on is here.
 
 with
 
