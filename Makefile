@@ -45,11 +45,22 @@ format: setup ## Format the code
 	@$(BIN)/ruff check --fix .
 
 .PHONY: lint
-lint: setup ## Format, lint, import rules, versions of contracts; nothing changed
+lint: setup lint-duckdb lint-snowflake ## Format, lint, SQL of both engines, import rules, versions of contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports
 	@$(BIN)/retail contracts check
+
+# The same files as both engines read them. Two targets, so that `check` has them side by side.
+SQLFLUFF = $(BIN)/sqlfluff lint --nocolor --disable-progress-bar --processes 1
+SQL = dbt_project/models dbt_project/tests retail_platform_tests/example_feed
+
+.PHONY: lint-duckdb lint-snowflake
+lint-duckdb: setup
+	@$(SQLFLUFF) $(SQL)
+
+lint-snowflake: setup
+	@$(SQLFLUFF) --config .ci/snowflake.sqlfluff $(SQL)
 
 .PHONY: types
 types: setup ## Check types
