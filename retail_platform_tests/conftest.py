@@ -53,7 +53,7 @@ def dbt_work_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
         return mine
     # The processes of the suite have their folders below the same one. One of them parses there.
     parsed = tmp_path_factory.getbasetemp().parent / "dbt"
-    _dbt_project(parsed).ensure_parsed()
+    _parsed_project(parsed)
     return Path(copytree(parsed, mine, dirs_exist_ok=True))
 
 
@@ -61,12 +61,17 @@ def dbt_work_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
 def manifest(dbt_work_dir: Path) -> "Manifest":
     """The dbt project, for tests that run dbt without the platform."""
     take_shortcuts()
-    return _dbt_project(dbt_work_dir).parsed()
+    return _parsed_project(dbt_work_dir).parsed()
 
 
-def _dbt_project(work_dir: Path) -> DbtProject:
+def _parsed_project(work_dir: Path) -> DbtProject:
+    """Of our own project dbt has nothing to warn of; users' may have."""
     variables = {"RETAIL_DUCKDB_PATH": "warehouse.duckdb"}
-    return DbtProject(PROJECT_DIR / "dbt_project", work_dir, "duckdb", variables)
+    project = DbtProject(PROJECT_DIR / "dbt_project", work_dir, "duckdb", variables)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBT_WARN_ERROR", "1")
+        project.ensure_parsed()
+    return project
 
 
 @pytest.fixture

@@ -23,19 +23,16 @@ from typing import Any
 
 import holidays
 import pytest
-from dbt.cli.main import dbtRunner
 from dbt.contracts.graph.manifest import Manifest
 
 from retail_platform.countries import load_countries
 from retail_platform.transform.public_holidays import MACRO_FILE, macro_text
 from retail_platform_tests.dbt_warehouse import (
     CENT,
-    QUIET,
     Row,
     Warehouse,
     messages,
     outcomes,
-    places,
     rate,
     sale,
     share,
@@ -274,15 +271,6 @@ def deliver_two_countries_around_a_weekend(warehouse: Warehouse) -> None:
 
 
 # ------------------------------------------------------------------------------------ properties
-
-
-def test_nothing_is_warned_of_when_the_project_is_parsed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RETAIL_DUCKDB_PATH", str(tmp_path / "warehouse.duckdb"))
-    monkeypatch.chdir(tmp_path)
-    result = dbtRunner().invoke([*QUIET, "--warn-error", "parse", *places(tmp_path)])
-    assert result.success, result.exception
 
 
 def test_every_model_says_how_it_is_sliced_and_described(manifest: Manifest) -> None:
