@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PORT ?= 3000
+ENV ?= dev
+APPLY ?=
 LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11
 # Every run starts processes. Where bytecode is not kept, each of them compiles all libraries anew:
 # measured, 14 s instead of 8 s until the first line of the project runs.
@@ -13,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 17
 
 # The environment is built anew when the locked requirements change.
 $(INSTALLED): requirements-dev.txt pyproject.toml
@@ -82,6 +84,12 @@ holidays: setup ## Write the public holidays that dim_date knows anew
 .PHONY: markets
 markets: setup ## Write the countries that dim_geography knows anew
 	@$(BIN)/python -m retail_platform.transform.markets
+
+.PHONY: snowflake-setup
+snowflake-setup: setup ## Render and plan the set-up of a Snowflake account (ENV=..., APPLY=1)
+	@$(BIN)/retail snowflake-setup render --env $(ENV)
+	@$(BIN)/retail snowflake-setup plan --env $(ENV)
+	@if [ "$(APPLY)" = 1 ]; then $(BIN)/retail snowflake-setup apply --env $(ENV); fi
 
 .PHONY: bench
 bench: setup ## Measure against a plain script and dlt + dbt (takes long)

@@ -90,6 +90,35 @@ class SnowflakeAccount:
         return cls(**{**given, "stage": stage, "port": int(given["port"] or 0)})  # type: ignore[arg-type]
 
 
+def has_snowflake_account() -> bool:
+    """Whether an account is named at all; its set-up can be looked at without."""
+    return bool(os.environ.get("SNOWFLAKE_ACCOUNT"))
+
+
+def snowflake_setup_account(name: str) -> SnowflakeAccount:
+    """The account as its set-up sees it, with the names that the set-up gives.
+
+    Args:
+        name: of database and roles, as ``retail_prod``.
+
+    Raises:
+        ConfigurationError: SNOWFLAKE_ACCOUNT or what the user is known by is missing or wrong.
+    """
+    if not has_snowflake_account():
+        raise ConfigurationError(
+            "SNOWFLAKE_ACCOUNT is not set; expected <organisation>-<account>, beside "
+            f"SNOWFLAKE_PRIVATE_KEY_PATH of user {name}_setup."
+        )
+    given = {
+        "SNOWFLAKE_USER": f"{name}_setup",
+        **os.environ,
+        "SNOWFLAKE_ROLE": f"{name}_setup",
+        "SNOWFLAKE_DATABASE": name,
+        "SNOWFLAKE_WAREHOUSE": f"{name}_load",
+    }
+    return SnowflakeAccount.from_env(given)
+
+
 _CREDENTIALS = ("SNOWFLAKE_PRIVATE_KEY_PATH", "SNOWFLAKE_PRIVATE_KEY", "SNOWFLAKE_PASSWORD")
 
 

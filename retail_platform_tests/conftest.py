@@ -4,6 +4,8 @@ import logging
 import os
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retail_platform.operate.in_process import collect_garbage_seldom
-from retail_platform.settings import PROJECT_DIR, Environment, Settings
+from retail_platform.settings import PROJECT_DIR, Environment, Settings, SnowflakeAccount
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.transform.dbt_shortcuts import take_shortcuts
 from retail_platform_tests.builders import Desk, local_desk
@@ -158,6 +160,41 @@ def s3_environment(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def account(
+    s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SnowflakeAccount]:
+    """An emulated account; it can read every bucket of the S3 server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    s3 = s3_endpoint.removeprefix("http://")
+    log = tmp_path_factory.mktemp("snowflake") / "server.log"
+    program = [sys.executable, "-m", "retail_platform_tests.snowflake_server", str(port), s3]
+    with log.open("wb") as output:
+        server = subprocess.Popen(program, cwd=PROJECT_DIR, stdout=output, stderr=output)
+    try:
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield SnowflakeAccount(
+            account="emulated",
+            user="loader",
+            role="RETAIL_LOADER",
+            database="RETAIL_TEST",
+            warehouse="RETAIL_LOAD_XS",
+            host="127.0.0.1",
+            port=port,
+            protocol="http",
+        )
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 @pytest.fixture(scope="session")

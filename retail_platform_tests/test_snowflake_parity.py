@@ -8,10 +8,6 @@ import io
 import json
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +25,7 @@ from retail_platform.definitions import build_platform
 from retail_platform.errors import ConfigurationError, LoadMismatch
 from retail_platform.lake.manifest import read_manifests
 from retail_platform.lake.store import Lake
+from retail_platform.operate.account.deployment import deploy
 from retail_platform.partitions import Partition, Slices
 from retail_platform.resources import DbtResource, WarehouseResource, resources_for
 from retail_platform.settings import PROJECT_DIR, Environment, Settings, SnowflakeAccount
@@ -36,6 +33,7 @@ from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.warehouse import snowflake
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import PartitionLoad, Warehouse
+from retail_platform.warehouse.raw_tables import raw_columns
 from retail_platform.warehouse.snowflake import SnowflakeWarehouse
 from retail_platform_tests.builders import CONTRACTS, Desk
 from retail_platform_tests.histories import (
@@ -56,6 +54,7 @@ from retail_platform_tests.histories import (
     stock_changes,
     till_events,
 )
+from retail_platform_tests.snowflake_account import rendered
 from retail_platform_tests.test_lake_on_s3 import S3Desk
 
 LAST = 12
@@ -100,41 +99,6 @@ INCREMENT = [
 ]
 """Models that the second wave is built into: every strategy, history, a window, JSON. All of them
 would take the emulator as long again."""
-
-
-@pytest.fixture(scope="session")
-def account(
-    s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SnowflakeAccount]:
-    """An emulated account; it can read every bucket of the S3 server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    s3 = s3_endpoint.removeprefix("http://")
-    log = tmp_path_factory.mktemp("snowflake") / "server.log"
-    program = [sys.executable, "-m", "retail_platform_tests.snowflake_server", str(port), s3]
-    with log.open("wb") as output:
-        server = subprocess.Popen(program, cwd=PROJECT_DIR, stdout=output, stderr=output)
-    try:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.1)
-        yield SnowflakeAccount(
-            account="emulated",
-            user="loader",
-            role="RETAIL_LOADER",
-            database="RETAIL_TEST",
-            warehouse="RETAIL_LOAD_XS",
-            host="127.0.0.1",
-            port=port,
-            protocol="http",
-        )
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -473,3 +437,22 @@ class TestDagster:
             "into": {**expected, "asset": "raw/transactions"},
             "stg_transactions": {**expected, "asset": "staging/stg_transactions"},
         }
+
+
+def test_an_account_that_was_set_up_has_all_that_the_platform_needs(
+    account: SnowflakeAccount, environment: None
+) -> None:
+    feeds = [CONTRACTS["customers"], CONTRACTS["fx_rates"]]
+    made = rendered("dev", contracts=feeds)
+    of_setup = replace(account, role="retail_dev_setup", database="retail_dev")
+    deploy(made, of_setup, dry_run=False)
+    warehouse = SnowflakeWarehouse(replace(of_setup, role="retail_dev_platform"), "prod")
+    columns = (
+        "select table_name, column_name, data_type from information_schema.columns "
+        "where table_schema = 'RAW' order by table_name, ordinal_position"
+    )
+    before = warehouse.query(columns)
+    assert [c.lower() for t, c, _ in before if t == "FX_RATES"] == [*raw_columns(feeds[1])]
+    warehouse.prepare(feeds)
+    assert warehouse.query(columns) == before, "nothing was missing"
+    assert "0 files loaded" in warehouse.examine("s3://bucket/lake")

@@ -43,6 +43,15 @@ alerts_app = typer.Typer(
 )
 app.add_typer(alerts_app, name="alerts")
 
+account_app = typer.Typer(
+    help="Set up a Snowflake account: render the scripts, look at them, apply them.",
+    epilog="The order, per environment: render; a person with ACCOUNTADMIN runs "
+    "accountadmin_first.sql; plan; apply. Repeating any of it is harmless. What is created, and "
+    "which variables it takes, is in snowflake_setup/README.md.",
+    no_args_is_help=True,
+)
+app.add_typer(account_app, name="snowflake-setup")
+
 keys_app = typer.Typer(help="Keys that protect personal data.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
@@ -390,6 +399,73 @@ def keys_rotate() -> None:
     settings = Settings.from_env()
     version = rotate(Lake.open(settings.lake_url), keys_resource(settings).provider())
     fact(f"data key {version} encrypts what arrives from now on")
+
+
+Environment = Annotated[
+    str,
+    typer.Option("--env", help="Environment of snowflake_setup/environments.yml: dev, ci, prod."),
+]
+EnvironmentsFile = Annotated[
+    Path | None,
+    typer.Option("--environments", dir_okay=False, help="A file to read instead of that one."),
+]
+
+
+@account_app.command("render")
+def account_render(
+    env: Environment,
+    into: Annotated[
+        Path,
+        typer.Option(file_okay=False, help="Folder for the files; made if it is not there."),
+    ] = Path(".retail/snowflake_setup"),
+    environments: EnvironmentsFile = None,
+    as_json: Json = False,
+) -> None:
+    """Fill the scripts with environment, countries and contracts, check them, write them to files.
+
+    Needs no account. accountadmin_first.sql is for a worksheet; `apply` makes the migrations anew.
+    """
+    from retail_platform.cli.account import render_scripts  # noqa: PLC0415
+
+    render_scripts(Settings.from_env(), env, environments, into, as_json=as_json)
+
+
+@account_app.command("plan")
+def account_plan(
+    env: Environment, environments: EnvironmentsFile = None, as_json: Json = False
+) -> None:
+    """Check the scripts and say which of them the account has not seen as they are now.
+
+    Changes nothing. Without SNOWFLAKE_ACCOUNT it says what there is, and nothing about an account.
+    """
+    from retail_platform.cli.account import plan_migrations  # noqa: PLC0415
+
+    plan_migrations(Settings.from_env(), env, environments, as_json=as_json)
+
+
+@account_app.command("apply")
+def account_apply(
+    env: Environment, environments: EnvironmentsFile = None, as_json: Json = False
+) -> None:
+    """Check the scripts, then apply those the account has not seen as they are now.
+
+    Logs in as SNOWFLAKE_USER, by default retail_<env>_setup, with its private key, as role
+    RETAIL_<ENV>_SETUP. A script that fails stops it; apply again when it is corrected.
+    """
+    from retail_platform.cli.account import apply_migrations  # noqa: PLC0415
+
+    apply_migrations(Settings.from_env(), env, environments, as_json=as_json)
+
+
+@account_app.command("teardown")
+def account_teardown(env: Environment, environments: EnvironmentsFile = None) -> None:
+    """Print the statements that take an environment away; refused where `keep: true` says so.
+
+    Executes nothing: a person with ACCOUNTADMIN runs them in a worksheet.
+    """
+    from retail_platform.cli.account import print_teardown  # noqa: PLC0415
+
+    print_teardown(Settings.from_env(), env, environments)
 
 
 @app.command()

@@ -8,7 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from retail_platform.errors import ConfigurationError, WarehouseBusy
 from retail_platform.settings import SnowflakeAccount, snowflake_credential
@@ -40,6 +45,21 @@ def credential() -> dict[str, str]:
     if "password" not in found:
         _open_key(found)
     return found
+
+
+def connector_credential() -> dict[str, Any]:
+    """The same as Snowflake's connector takes it: a password, or a key as DER.
+
+    Raises:
+        ConfigurationError: as `credential`.
+    """
+    found = credential()
+    if "password" in found:
+        return dict(found)
+    path, phrase = found.get("private_key_path"), found.get("private_key_password")
+    content = Path(path).read_bytes() if path else found["private_key"].encode()
+    key = load_pem_private_key(content, phrase.encode() if phrase else None)
+    return {"private_key": key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())}
 
 
 def dbt_secrets() -> dict[str, str]:

@@ -1,0 +1,2 @@
+-- After every deployment, whatever it changed.
+call {{ retail }}.governance.guard_marts();
