@@ -78,7 +78,7 @@ AS_TEXT = {
         "policies are text to it; their bodies are parsed here, and executed",
     ),
     **dict.fromkeys(
-        ("task that calls", "task of a stream", "resume", "stream", "pipe", "call"),
+        ("task that calls", "task of a stream", "resume", "stream", "pipe", "refresh", "call"),
         "what runs by itself is text to it; the statements inside are parsed here",
     ),
     "drop": "it drops no users and no monitors",
@@ -253,6 +253,11 @@ class TestRaw:
         folders = project["models"]["retail_platform"].values()
         layers = {f["+schema"] for f in folders if isinstance(f, dict) and "+schema" in f}
         assert layers | {RAW_SCHEMA} == set(LAYERS)
+
+    def test_dbt_replaces_marts_without_their_grants(self) -> None:
+        """Copied, they would show a table whose policy went with the old one."""
+        files = [p for p in DBT.rglob("*") if p.suffix in (".yml", ".sql")]
+        assert not [p for p in files if "copy_grants" in p.read_text("utf-8")]
 
     def test_every_mart_says_its_country_so_that_rows_can_be_kept_apart(self) -> None:
         for path in (DBT / "models/marts").glob("*.yml"):

@@ -32,6 +32,7 @@ use role {{ retail }}_setup;
 create database if not exists {{ retail }}
     comment = 'Retail platform, environment {{ env_name }}.';
 {% for name, warehouse in env.warehouses.items() %}
+
 create warehouse if not exists {{ retail }}_{{ name }}
     warehouse_size = '{{ warehouse.size }}'
     auto_suspend = {{ warehouse.auto_suspend_seconds }}
@@ -48,9 +49,11 @@ alter warehouse {{ retail }}_{{ name }} set
     statement_timeout_in_seconds = {{ warehouse.statement_timeout_minutes * 60 }}
     statement_queued_timeout_in_seconds = {{ warehouse.queued_timeout_minutes * 60 }};
 {% endfor %}
+
 -- 3 ------------------------------------------------------------------------------------------------
 use role accountadmin;
 {% for name, warehouse in env.warehouses.items() %}
+
 create resource monitor if not exists {{ retail }}_{{ name }} with
     credit_quota = {{ warehouse.monthly_credits }}
     frequency = monthly

@@ -9,33 +9,25 @@ alter {{ kind }} {{ retail }}.governance.{{ name }} set body -> {{ body }};
 
 {% macro role(name) %}'{{ (retail ~ '_' ~ name) | upper }}'{% endmacro %}
 
-{% macro mask_token() %}
+{#- A value for some roles, asterisks for all others. -#}
+{% macro mask(roles) -%}
 case
         when current_role() in (
-            {%- for name in sees_tokens %}
-{{ role(name) }}{{ ', ' if not loop.last }}
-            {%- endfor %}) then val
+{% for name in roles %}
+            {{ role(name) }}{{ ',' if not loop.last }}
+{% endfor %}
+        ) then val
         else '***'
     end
 {%- endmacro %}
 
-{% macro mask_ciphertext() %}
-case
-        when current_role() in (
-            {%- for name in sees_ciphertext %}
-{{ role(name) }}{{ ', ' if not loop.last }}
-            {%- endfor %}) then val
-        else '***'
-    end
-{%- endmacro %}
-
-{% macro rows_of_country() %}
+{% macro rows_of_country() -%}
 case
         when country = 'ALL' then true
         when is_role_in_session({{ role('all_countries') }}) then true
-{%- for c in countries %}
+{% for c in countries %}
         when country = '{{ c.code }}' then is_role_in_session({{ role('analyst_' ~ c.code) }})
-{%- endfor %}
+{% endfor %}
         else false
     end
 {%- endmacro %}

@@ -24,7 +24,15 @@ create table if not exists {{ retail }}.landing.{{ table.name }} (
     _object varchar
 )
 comment = 'Arrivals of {{ table.name }}.';
-create pipe if not exists {{ retail }}.landing.{{ table.name }}
+{% for name, type in table.incoming.items() %}
+alter table {{ retail }}.landing.{{ table.name }} add column if not exists {{ name }} {{ type }};
+{% endfor %}
+
+create stream if not exists {{ retail }}.landing.{{ table.name }}_arrivals
+    on table {{ retail }}.landing.{{ table.name }}
+    append_only = true;
+
+create or replace pipe {{ retail }}.landing.{{ table.name }}
     auto_ingest = true
 {% if env.failures %}
     error_integration = {{ retail }}_failures
@@ -32,6 +40,7 @@ create pipe if not exists {{ retail }}.landing.{{ table.name }}
     comment = 'Objects of {{ table.name }} as they arrive.'
 as
     copy into {{ retail }}.landing.{{ table.name }}
+        ({{ table.incoming | join(', ') }}, _delivered_at, _object)
     from (
         select
 {% for name, type in table.incoming.items() %}
@@ -42,9 +51,9 @@ as
         from @{{ retail }}.raw.lake/data/{{ table.name }}/
     )
     file_format = (format_name = '{{ retail }}.raw.lake_parquet');
-create stream if not exists {{ retail }}.landing.{{ table.name }}_arrivals
-    on table {{ retail }}.landing.{{ table.name }}
-    append_only = true;
+-- What came while there was no pipe, or an older one; the same object again changes nothing in RAW.
+alter pipe {{ retail }}.landing.{{ table.name }} refresh;
+
 create or replace task {{ retail }}.landing.{{ table.name }}_into_raw
     warehouse = {{ retail }}_load
     schedule = '5 minutes'

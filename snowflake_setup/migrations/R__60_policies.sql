@@ -4,10 +4,10 @@
 -- Masking goes by CURRENT_ROLE(): who merely inherits a role, such as SYSADMIN, sees what everybody
 -- sees. Rows go by IS_ROLE_IN_SESSION(), so that who holds two countries sees both.
 
-{{ policy('masking policy', 'mask_token', '(val varchar) returns varchar', mask_token(),
+{{ policy('masking policy', 'mask_token', '(val varchar) returns varchar', mask(sees_tokens),
     'Tokens of personal data: for those who join by them.') }}
 
-{{ policy('masking policy', 'mask_ciphertext', '(val varchar) returns varchar', mask_ciphertext(),
+{{ policy('masking policy', 'mask_ciphertext', '(val varchar) returns varchar', mask(sees_ciphertext),
     'Encrypted personal data: for those who open it, with the key.') }}
 
 {{ policy('row access policy', 'rows_of_country', '(country varchar) returns boolean', rows_of_country(),

@@ -12,6 +12,7 @@ create database role if not exists {{ retail }}.{{ schema }}_w
     comment = 'Reads and writes {{ schema }}.';
 grant database role {{ retail }}.{{ schema }}_r to database role {{ retail }}.{{ schema }}_w;
 {% endfor %}
+
 -- Whoever holds it sees the rows of all countries; the row access policy asks for it.
 create role if not exists {{ retail }}_all_countries
     comment = 'Sees rows of all countries.';
@@ -40,6 +41,7 @@ grant role {{ retail }}_all_countries to role {{ retail }}_marketing_ops;
 {% for role in ('platform', 'analyst', 'data_science', 'marketing_ops', 'pii_admin') %}
 grant role {{ retail }}_{{ role }} to role sysadmin;
 {% endfor %}
+
 -- Migrations add columns to tables that these two own.
 grant role {{ retail }}_loader to role {{ retail }}_setup;
 grant role {{ retail }}_transformer to role {{ retail }}_setup;

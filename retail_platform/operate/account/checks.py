@@ -177,7 +177,7 @@ def refuse(problems: Collection[str]) -> None:
 
 _USES = (
     *("role", "user", "warehouse", "monitor", "integration", "schema", "stage", "format"),
-    *("table", "stream", "tag", "policy", "procedure", "task"),
+    *("table", "stream", "tag", "policy", "procedure", "task", "pipe"),
 )
 """Facts of a statement that name a thing of that kind."""
 _IN_SCHEMAS = ("table", "stage", "format", "tag", "policy", "procedure", "task", "stream", "pipe")

@@ -289,11 +289,13 @@ _SHAPES: dict[str, re.Pattern[str]] = {
             r"append_only = true"
         ),
         "pipe": (
-            r"create pipe if not exists <pipe:in_schema> auto_ingest = true"
+            r"create or replace pipe <pipe:in_schema> auto_ingest = true"
             rf"(?: error_integration = <integration:name>)?{_COMMENT} "
-            r"as copy into <table:in_schema> from \((?P<body>select .+)\) "
+            r"as copy into <table:in_schema> \((?:<:name>, )+<:name>\) "
+            r"from \((?P<body>select .+)\) "
             rf"file_format = \(format_name = '(?P<format>{_PARTS['in_schema']})'\)"
         ),
+        "refresh": r"alter pipe <pipe:in_schema> refresh",
         # -------------------------------------------------------------------------------- teardown
         "drop": (
             r"drop (?P<what>database|integration|warehouse|resource monitor|user|role) "
