@@ -14,7 +14,12 @@ from retail_platform.resilience.failures import WAREHOUSE, classify
 from retail_platform.resources import resources_for, warehouse_resource
 from retail_platform.settings import Engine, Settings, SnowflakeAccount
 from retail_platform.warehouse.raw_tables import LEDGER_COLUMNS, raw_columns
-from retail_platform.warehouse.snowflake_account import connection, credential, dbt_secrets
+from retail_platform.warehouse.snowflake_account import (
+    connection,
+    connector_credential,
+    credential,
+    dbt_secrets,
+)
 
 GIVEN = {
     "RETAIL_WAREHOUSE": "snowflake",
@@ -132,6 +137,8 @@ class TestKey:
             )
             assert isinstance(loaded, rsa.RSAPrivateKey)
             assert loaded.private_numbers() == KEY.private_numbers()
+        plain = connector_credential()["private_key"]
+        assert plain == encoded(DER), "as the connector takes it, for the set-up of an account"
 
     def test_a_key_in_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         path = tmp_path / "key.p8"

@@ -442,6 +442,8 @@ MISTAKES = [
      "not understood: grnat usage"),
     (GRANTS, AT_THE_END, "grant usages on schema retail_prod.raw to role retail_prod_loader;",
      "not understood: grant usages"),
+    (GRANTS, AT_THE_END, "grant usage on schema retail_prod.raw to role retail_prod_loader wiht "
+     "grant option;", "not understood: grant usage on schema retail_prod.raw to role .* wiht"),
     (GRANTS, AT_THE_END, "use role retail_prod_loader", "no semicolon behind: use role"),
     (SCHEMAS, AT_THE_END, "use role accountadmin;\ncreate schema if not exists retail_prod.x "
      "comment = '';", "V1.0.0__schemas.sql: runs as ACCOUNTADMIN, as only .+ may: create schema"),

@@ -29,10 +29,11 @@ def _checked(settings: Settings, env: str, environments: Path | None) -> Rendere
 
 
 def render_scripts(
-    settings: Settings, env: str, environments: Path | None, into: Path, *, as_json: bool
+    settings: Settings, env: str, environments: Path | None, into: Path | None, *, as_json: bool
 ) -> None:
     """Write the scripts of an environment into a folder."""
-    paths = _checked(settings, env, environments).write(into)
+    rendered = _checked(settings, env, environments)
+    paths = rendered.write(into or settings.home / "snowflake_setup" / env)
     if as_json:
         print_json([str(path) for path in paths])
         return

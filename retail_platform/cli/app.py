@@ -415,9 +415,9 @@ EnvironmentsFile = Annotated[
 def account_render(
     env: Environment,
     into: Annotated[
-        Path,
-        typer.Option(file_okay=False, help="Folder for the files; made if it is not there."),
-    ] = Path(".retail/snowflake_setup"),
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the files; default below RETAIL_HOME."),
+    ] = None,
     environments: EnvironmentsFile = None,
     as_json: Json = False,
 ) -> None:
