@@ -48,7 +48,7 @@ def deploy(rendered: Rendered, account: SnowflakeAccount, *, dry_run: bool) -> D
         from schemachange.ScriptExecutionError import ScriptExecutionError  # noqa: PLC0415
     except ImportError as exc:
         raise ConfigurationError(
-            "schemachange is not installed; pip install 'retail-platform[snowflake-setup]'."
+            "schemachange is not installed; pip install -e '.[snowflake-setup]'."
         ) from exc
     from snowflake.connector.errors import Error, OperationalError  # noqa: PLC0415
 
