@@ -418,6 +418,7 @@ class TestWhatIsAskedFor:
             "feeds/customers",
             "raw/customers",
             "staging/stg_customers",
+            "intermediate/int_crm_contacts",
             "marts/dim_customer",
             "marts/dim_geography",
         }

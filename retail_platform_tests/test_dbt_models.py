@@ -975,15 +975,17 @@ def random_rows(feed: str, country: str, day: date, rng: random.Random) -> list[
         "stores": [{"store_id": n, "city": label, "latitude": float(n)} for n in some(3)],
         "partner_stores": [{"store_token": f"s{n}", "store_name": label} for n in some(2)],
         "employees": [{"employee_id": n, "position": label} for n in some(3)],
-        "customers": [{"customer_id": n, "city": label, "email_token": str(day)} for n in some(3)],
+        "customers": [{"customer_id": n, "city": label, "email_token": rng.choice("EF")}
+                      for n in some(3)],
         "products": [{"product_id": n, "category": label, "production_cost": Decimal(n)}
                      for n in some(3)],
         "discounts": [
             {"starts_on": FIRST, "ends_on": FIRST, "category": rng.choice((None, "c")),
              "discount": Decimal("0.1"), "description": label} for _ in some(2)
         ],
-        "crm_contacts": [{"contact_id": f"c{n}", "lead_source": label,
-                          "last_modified_at": moment()} for n in some(3)],
+        "crm_contacts": [{"contact_id": f"c{n}", "lead_source": label, "mailing_city": label,
+                          "email_token": rng.choice("EFG"), "last_modified_at": moment()}
+                         for n in some(3)],
         "suppliers": [{"supplier_id": f"SUP-{n}", "lead_time_days": rng.randint(1, 9)}
                       for n in some(3)],
         "weather": [{"city": city, "observed_on": moment()[:10], "wind_kmh": 1.0,

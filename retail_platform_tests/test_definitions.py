@@ -69,6 +69,7 @@ MARTS = {
 }
 INTERMEDIATE = {
     "int_competitor_prices",
+    "int_crm_contacts",
     "int_fx_rates",
     "int_inventory_movements",
     "int_online_checkouts",
@@ -320,10 +321,10 @@ class TestLineage:
         moved = {"inventory_movements", "fx_rates"}
         assert {mart: feeds_above(dg.AssetKey(["marts", mart])) for mart in MARTS} == {
             "dim_channel": sold,
-            "dim_customer": {"customers"},
+            "dim_customer": {"customers", "crm_contacts"},
             "dim_date": sold,
             "dim_employee": {"employees"},
-            "dim_geography": {"stores", "customers", "weather"},
+            "dim_geography": {"stores", "customers", "crm_contacts", "weather"},
             "dim_product": {"products"},
             "dim_promotion": {"discounts"},
             "dim_store": {"stores", "partner_stores"},

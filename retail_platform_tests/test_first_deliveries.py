@@ -19,13 +19,18 @@ CHANNELS = {
     "online_refunds": ("online", "Web shop", True, False),
     "partner_sales": ("partner", "Shops of partners", False, True),
 }
-CITIES = ("stores", "customers", "weather")
+CITIES = ("stores", "customers", "crm_contacts", "weather")
 COUNTRIES = {
     "FR": ("France", "EUR", "Europe/Paris"),
     "CN": ("China", "CNY", "Asia/Shanghai"),
 }
 NAMES = (" Paris ", "Lyon", "上海", "Côte-d'Or", "", None)
-KEYS = {"stores": "store_id", "customers": "customer_id", "weather": "observed_on"}
+KEYS = {
+    "stores": "store_id",
+    "customers": "customer_id",
+    "crm_contacts": "contact_id",
+    "weather": "observed_on",
+}
 
 
 class Slot(NamedTuple):
@@ -48,7 +53,8 @@ class World:
         if slot.feed in CITIES:
             for number, (row, city) in enumerate(zip(rows, values, strict=True)):
                 key = FIRST if slot.feed == "weather" else number
-                row |= {KEYS[slot.feed]: key, "city": city}
+                named = "mailing_city" if slot.feed == "crm_contacts" else "city"
+                row |= {KEYS[slot.feed]: key, named: city}
         self.warehouse.deliver(slot.feed, slot.country, slot.day, rows)
 
     def run(self, country: str, first: date, last: date) -> None:

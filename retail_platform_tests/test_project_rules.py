@@ -341,6 +341,9 @@ ON_PURPOSE: dict[Rule, dict[str, str]] = {
         "rpt_product_performance.product_id": "lines that name no article are sales too",
     },
     fans_out: {"fct_sales": REPORTS, "dim_product": REPORTS},
+    rejoins_what_it_came_from: {
+        "dim_customer": "whose a contact is, is a history by contact; the dimension has persons",
+    },
 }
 
 

@@ -6,6 +6,13 @@
     {%- endfor -%}
 {%- endmacro %}
 
+{#- Predicate: two relations agree in these columns, none of them null. -#}
+{% macro same(one, other, columns) -%}
+    {%- for column in columns -%}
+        {{ 'and ' if not loop.first }}{{ one }}.{{ column }} = {{ other }}.{{ column }}{{ ' ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
 {#- One hash of several columns. Each part carries its length, so that ('a', 'bc') and ('ab', 'c')
     differ, as do null and the empty text. -#}
 {% macro fingerprint(columns) -%}

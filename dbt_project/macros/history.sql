@@ -11,6 +11,32 @@
     there. The second half finds rows that a correction removed: such a row either started a
     version, or repeated the one before it and never mattered. -#}
 {% macro versions_of_touched_keys(relation, key, attributes) %}
+{%- set touched_rows -%}
+(
+    select staged.*
+    from {{ relation }} as staged
+    {%- if is_incremental() and is_sliced() %}
+    where exists (
+        select 1
+        from (
+            select {{ key | join(', ') }}
+            from {{ relation }}
+            where {{ in_slices('country', 'batch_date') }}
+            union
+            select {{ key | join(', ') }}
+            from {{ this }}
+            where {{ in_slices('country', 'valid_from') }}
+        ) as touched
+        where {{ same('touched', 'staged', key) }}
+    )
+    {%- endif %}
+)
+{%- endset -%}
+{{ versions_of(touched_rows, key, attributes) }}
+{% endmacro %}
+
+{#- The same of all keys of a relation. -#}
+{% macro versions_of(relation, key, attributes) %}
 select
     changes.*,
     changes.batch_date as valid_from,
@@ -24,24 +50,6 @@ from (
             staged.*,
             {{ fingerprint(attributes) }} as attributes_hash
         from {{ relation }} as staged
-        {%- if is_incremental() and is_sliced() %}
-        where exists (
-            select 1
-            from (
-                select {{ key | join(', ') }}
-                from {{ relation }}
-                where {{ in_slices('country', 'batch_date') }}
-                union
-                select {{ key | join(', ') }}
-                from {{ this }}
-                where {{ in_slices('country', 'valid_from') }}
-            ) as touched
-            where
-            {%- for column in key %}
-                {{ 'and ' if not loop.first }}touched.{{ column }} = staged.{{ column }}
-            {%- endfor %}
-        )
-        {%- endif %}
     ) as hashed
     qualify coalesce(
         lag(hashed.attributes_hash) over (

@@ -12,7 +12,8 @@
 
 {#- Incremental strategy for dimensions with history: every version of a touched key is replaced.
     Touched are the keys that the slices deliver now (they are in the new rows) and the keys that
-    had a version starting in those slices (a correction may have removed that row). -#}
+    had a version starting in those slices (a correction may have removed that row), or on a later
+    day where a model says that it changes those. -#}
 {% macro get_incremental_replace_keys_sql(arg_dict) %}
     {% set target_relation = arg_dict['target_relation'] %}
     {% set key = arg_dict['unique_key'] | join(', ') %}
@@ -23,7 +24,7 @@ where ({{ key }}) in (
     select {{ key }} from {{ arg_dict['temp_relation'] }}
     union
     select {{ key }} from {{ target_relation }}
-    where {{ in_slices('country', slice_day_column()) }}
+    where {{ in_changed_days('country', slice_day_column()) }}
 )
 {% endif %}
     {% endset %}

@@ -54,7 +54,7 @@
 
     country_column  none where the column does not matter (global tables read by country models)
     lead_days       widens the window to that many days before the first one, 'all' to all of them
-    trail_days      widens it to that many days after the last one -#}
+    trail_days      widens it to that many days after the last one, 'all' to all of them -#}
 {% macro in_slices(country_column, day_column, lead_days=0, trail_days=0) %}
     {%- set slices = run_slices() -%}
     {%- if flags.FULL_REFRESH and is_sliced() -%}
@@ -70,7 +70,9 @@
         {%- set first_day = first_day - modules.datetime.timedelta(days=lead_days) -%}
     {%- endif -%}
     {%- set last_day = modules.datetime.date.fromisoformat(slices.last_day) -%}
-    {%- if trail_days and slices.last_day != '9999-12-31' -%}
+    {%- if trail_days == 'all' -%}
+        {%- set last_day = modules.datetime.date.max -%}
+    {%- elif trail_days and slices.last_day != '9999-12-31' -%}
         {%- set last_day = last_day + modules.datetime.timedelta(days=trail_days) -%}
     {%- endif -%}
     {{ day_column }} between date '{{ first_day.isoformat() }}' and date '{{ last_day.isoformat() }}'
@@ -78,6 +80,15 @@
     and {{ country_column }} in ('{{ slices.countries | join("', '") }}')
     {%- endif -%}
 {% endmacro %}
+
+{#- Predicate: the day is one whose versions the run may change. A row of a batch has a part in the
+    state of its key on all later days. Where versions follow from that key alone, what changes
+    starts in the slices; where others have a part in them (`meta: {later_days: true}`), any version
+    that starts later may have to go, or to come. -#}
+{% macro in_changed_days(country_column, day_column) -%}
+    {%- set later = execute and config.get('meta', {}).get('later_days') -%}
+    {{ in_slices(country_column, day_column, trail_days='all' if later else 0) }}
+{%- endmacro %}
 
 {#- Predicate: the row of an input is on one of the days that the model declares to read of it:
 

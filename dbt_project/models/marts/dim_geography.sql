@@ -12,6 +12,7 @@ cities as (
     {{ first_deliveries('city', [
         (ref('stg_stores'), 'staged.city'),
         (ref('stg_customers'), 'staged.city'),
+        (ref('stg_crm_contacts'), 'staged.mailing_city'),
         (ref('stg_weather'), 'staged.city'),
     ]) }}
 
