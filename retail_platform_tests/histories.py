@@ -61,6 +61,8 @@ _IDENTITY = {
     "partner_sales": "transaction_id || ' ' || amount",
     "stores": "store_id || ' ' || city",
     "customers": "customer_id || ' ' || city",
+    "crm_contacts": "right(contact_id, 1) || ' at ' || strftime(last_modified_at, '%M') || ' as '"
+    " || lead_source",
     "products": "product_id || ' ' || category",
     "fx_rates": "rate_date || ' ' || currency || ' ' || cast(rate as decimal(9, 2))",
     "pos_events": "event_id || ' x' || quantity || ' at ' || strftime(produced_at, '%M')",
@@ -179,12 +181,46 @@ def shops(batch: int, cities: Mapping[str, Mapping[int, str]], minute: float) ->
 
 
 def members(country: str, batch: int, cities: Mapping[int, str], minute: float) -> Delivery:
-    """Customers and where they live now."""
-    made = [row("customers", country, customer_id=str(n), city=c) for n, c in cities.items()]
+    """Customers and where they live now; each has an address of his own, see `contacts`."""
+    made = [
+        row("customers", country, customer_id=str(n), city=c, email=f"member{n}@example.com")
+        for n, c in cities.items()
+    ]
     good = [(country, f"{number} {city}") for number, city in cities.items()]
     return _delivery(
         f"customers_{country}_{day(batch):%Y%m%d}.csv", "customers", made, minute, good
     )
+
+
+def contacts(
+    country: str, batch: int, versions: Sequence[tuple[int, int, int]], minute: float
+) -> Delivery:
+    """A page of the CRM system.
+
+    Args:
+        versions: (number of the contact, minute in which the CRM system changed it, customer whose
+            e-mail address it has since; 0 for an address of its own, -1 for a contact deleted).
+    """
+    records, good = [], {}
+    for number, changed, member in versions:
+        label = "deleted" if member < 0 else f"member{member}"
+        records.append(
+            {
+                "attributes": {"type": "Contact"},
+                "Id": f"003{number:012d}",
+                "Email": f"{label if member > 0 else f'contact{number}'}@example.com",
+                "MailingCity": "Bordeaux",
+                "LeadSource": label,
+                "HasOptedOutOfEmail": False,
+                "Marketing_Consent__c": changed % 2 == 0,
+                "IsDeleted": member < 0,
+                "LastModifiedDate": f"2025-01-20T10:{changed:02d}:00.000+0000",
+            }
+        )
+        good[f"{number} at {changed:02d} as {label}"] = country
+    content = json.dumps({"records": records}).encode()
+    name = f"crm_contacts_{country}_{day(batch):%Y%m%d}.json"
+    return Delivery(name, content, minute, tuple((c, i) for i, c in good.items()))
 
 
 def articles(batch: int, categories: Mapping[int, str], minute: float) -> Delivery:

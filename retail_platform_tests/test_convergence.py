@@ -30,6 +30,7 @@ from retail_platform_tests.histories import (
     articles,
     broken,
     checkout_pages,
+    contacts,
     day,
     differences,
     expected_raw,
@@ -52,7 +53,7 @@ FEW = 2
 HISTORIES = int(os.environ.get("RETAIL_TEST_HISTORIES", FEW))
 KINDS = [
     *("partner", "shops", "members", "articles", "broken", "again", "events", "stock", "orders"),
-    *("checkouts", "movements", "purchasing"),
+    *("checkouts", "movements", "purchasing", "contacts"),
 ]
 DAYS = 12
 
@@ -137,6 +138,8 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     rates(2, 7, 10),
     # Older batches arrive after newer ones.
     members("FR", 2, {1: "Lyon", 2: "Paris", 3: "Brest"}, 11),
+    # Contacts of customers who are known later and before; the third is nobody's.
+    contacts("FR", 3, [(1, 2, 1), (2, 5, 3), (3, 1, 0)], 11),
     articles(2, {1: "Masculine", 2: "Feminine"}, 11),
     # The correction of a file for all countries holds nothing of CN any more.
     shops(3, {"FR": {21: "Nantes"}}, 12),
@@ -169,7 +172,11 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     purchasing(2, {2: 8}, 20),
     stock_changes("CN", 1, [("L", 1, 10, 9), ("L", 2, 10, 9)], 20),
     stock_changes("CN", 2, [("U", 1, 20, 5), ("U", 1, 30, 6)], 20),
+    # The third customer was never one of ours, so a contact is nobody's. The first contact takes
+    # consent back in a batch before, the third is deleted there: what is known is older.
     members("FR", 2, {1: "Lyon"}, 20),
+    contacts("FR", 1, [(1, 3, 1), (3, 4, -1)], 20),
+    contacts("FR", 6, [(3, 2, 2)], 20),
     articles(7, {1: "Masculine"}, 20),
     sales("CN", 3, [(3, 2, 5)], 20),
     # The last day of the lookback, with no rate or neighbour that rebuilds the day anyway.
@@ -244,6 +251,12 @@ def random_history(seed: int) -> list[Step]:
                 step = shops(batch, {c: known() for c in present}, minute)
             case "members":
                 step = members(country, batch, known(), minute)
+            case "contacts":
+                told = {
+                    (n, chance.randint(0, 9)): chance.randint(-1, 3)
+                    for n in chance.choices(range(1, 4), k=chance.randint(0, 4))
+                }
+                step = contacts(country, batch, [(*k, m) for k, m in told.items()], minute)
             case "articles":
                 step = articles(batch, known(), minute)
             case "events":

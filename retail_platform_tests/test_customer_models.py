@@ -2,6 +2,11 @@
 
 Lines are delivered with everything that files bring: versions that replace each other, late rows,
 returns, guests, days without a rate. The oracle never looks at the SQL, nor at anything built.
+
+`rfm_orders.csv` is published: 995 customers and their scores, as the article "RFM - Transaction
+Level Data" of the R package rfm shows them for its data set `rfm_data_orders` (A. Hebbali,
+rfm.rsquaredacademy.com, MIT licence; after Blattberg, Kim, Neslin: Database Marketing, 2008,
+chapter 12). Names are left out.
 """
 
 import random
@@ -10,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -310,3 +316,58 @@ def test_the_reconciliation_sees_a_customer_who_is_lost(history: History) -> Non
         warehouse.execute("delete from marts.fct_customer_behavior")
         warehouse.execute("insert into marts.fct_customer_behavior from kept")
         warehouse.execute("drop table kept")
+
+
+# ------------------------------------------------------------------------------------- literature
+
+BORDERS = {
+    ("recency", 114): (4, 5),
+    ("recency", 180): (3, 4),
+    ("recency", 297): (2, 3),
+    ("recency", 481): (1, 2),
+    ("monetary", 255): (2, 1),
+    ("monetary", 506): (4, 3),
+}
+"""Values to which we give the first score and the publication the second."""
+
+
+def test_scores_are_those_of_the_literature_but_for_values_on_a_border(
+    warehouse: Warehouse,
+) -> None:
+    """A fifth of 995 customers is 199. Equals share a score here and there, and differ in it where
+    the border between two classes runs among or beside them: we count who is worse than they are
+    (114 days: 795 customers, less than four fifths), the package compares with the quantile plus
+    one, 255 with 255.8 or 114 days with 115, and so leaves whoever is on the border below it.
+    """
+    published = pl.read_csv(Path(__file__).with_name("rfm_orders.csv")).with_row_index("customer")
+    end = date(2006, 12, 30)  # a Saturday; published are days before a Sunday
+    warehouse.execute("create schema marts")
+    warehouse.execute(
+        "create table marts.fct_customer_behavior (country varchar, business_date date,"
+        " customer_id bigint, sale_invoices bigint, net_sales_eur decimal(18, 2))"
+    )
+    warehouse.execute(
+        "insert into marts.fct_customer_behavior select 'FR', $1 - unnest($2)::integer, unnest($3),"
+        " unnest($4), unnest($5)",
+        [end, *(published[c].to_list()
+                for c in ("recency_days", "customer", "transaction_count", "amount"))],
+    )  # fmt: skip
+    (run,) = warehouse.dbt("run", "--select", "rpt_rfm").result.results
+    # Published are orders of three years, and the report looks at one.
+    of_a_year, of_three_years = "-364", "-1095"
+    sql = run.node.compiled_code
+    assert sql.count(of_a_year) == 1
+    scored = warehouse.execute(
+        "select customer_id, recency_days, frequency, monetary_eur, recency_score, frequency_score,"
+        f" monetary_score from ({sql.replace(of_a_year, of_three_years)})"
+        " where business_date = $1 order by customer_id", [end]
+    )  # fmt: skip
+    assert [row[:4] for row in scored] == [row[:4] for row in published.rows()]
+    found, differences = set(), 0
+    for ours, theirs in zip(scored, published.rows(), strict=True):
+        for n, name in enumerate(("recency", "frequency", "monetary"), start=1):
+            if ours[n + 3] != theirs[n + 3]:
+                differences += 1
+                found.add(((name, int(ours[n])), (ours[n + 3], theirs[n + 3])))
+    assert dict(found) == BORDERS
+    assert differences == 14

@@ -42,6 +42,7 @@ from retail_platform_tests.histories import (
     articles,
     broken,
     checkout_pages,
+    contacts,
     day,
     members,
     movements,
@@ -66,6 +67,7 @@ FIRST_WAVE = [
     partner_receipts("FR", 2, [(2, 1, 100), (2, 2, 50)], 3),
     shops(3, {"CN": {6: "Beijing"}, "FR": {21: "Lyon", 22: "Paris"}}, 3),
     members("FR", 5, {1001: "Lyon", 1002: "Nîmes"}, 5),
+    contacts("FR", 4, [(1, 2, 1001), (2, 1, 1003), (3, 1, 1002)], 5),
     articles(2, {1: "Children", 2: "Feminine"}, 5),
     till_events("FR", 2, [(2, 1, 5, 1), (2, 7, 1, 1)], 5, "-a"),
     order_pages("FR", 6, [(5, 1, 9, 30), (5, 2, 1, 20), (5, 3, 1, 10)], 5),
@@ -85,6 +87,7 @@ SECOND_WAVE = [
     rates(9, 9, 22, of=(3, 9)),
     members("FR", 7, {1001: "Metz"}, 23),
     members("FR", 2, {1001: "Lyon", 1003: "Brest"}, 23),
+    contacts("FR", 8, [(1, 3, 0), (3, 2, -1)], 23),
     till_events("FR", 9, [(2, 7, 2, 2)], 24, "-b"),
     order_pages("FR", 7, [(5, 1, 4, 99), (5, 2, 3, 25)], 25),
     checkout_pages("FR", 9, [(5, 1, 9, 4_000)], 26),
@@ -93,7 +96,15 @@ SECOND_WAVE = [
 ]
 INCREMENT = [
     *("stg_transactions", "stg_customers", "stg_fx_rates", "stg_pos_events", "stg_stock_cdc"),
-    *("stg_online_checkouts", "int_fx_rates", "int_pos_events", "int_sales", "int_stock_history"),
+    *(
+        "stg_crm_contacts",
+        "int_crm_contacts",
+        "stg_online_checkouts",
+        "int_fx_rates",
+        "int_pos_events",
+        "int_sales",
+        "int_stock_history",
+    ),
     *("int_online_checkouts", "fct_sales", "fct_checkouts", "dim_customer", "rpt_daily_sales"),
     *("rpt_abandoned_carts", "rpt_like_for_like"),
 ]

@@ -27,6 +27,10 @@
 -- A shop customer is a member, with all contacts of the CRM system that are the same person
 -- (int_crm_contacts says which). A contact that is nobody's is a member of its own, for as long as
 -- it is: then its days end, and those of the customer go on.
+--
+-- The web shop names members by their loyalty number; a guest's address is not looked up. Who
+-- ordered as a guest has not said who he is, and an order of last year would change its buyer, and
+-- all reports since, with every file that tells of an address.
 
 with
 
