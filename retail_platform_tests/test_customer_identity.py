@@ -491,7 +491,7 @@ def expected_versions(world: World) -> list[Version]:
     return found
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2])
 def test_persons_are_those_of_the_day_whatever_is_built_in_which_order(
     seed: int, warehouse: Warehouse
 ) -> None:

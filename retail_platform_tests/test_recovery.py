@@ -101,6 +101,7 @@ def test_models_that_failed_are_repeated_together_and_raw_is_not_loaded_again(
     repeated, *_ = installation.visit().runs
     assert set(repeated.assets) == {
         "marts/dim_channel",
+        "intermediate/int_crm_contacts",
         "marts/dim_customer",
         "marts/dim_geography",
         "marts/rpt_transactions_lifecycle",
