@@ -33,7 +33,7 @@ _LONGEST = (
     "test_snowflake_parity",
 )
 """Modules that take minutes. They wait for processes and disks as much as they compute, which is
-why the suite runs in one process more than there are cores."""
+why the suite runs in more processes than there are cores."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -42,7 +42,7 @@ def test_a_late_file_reaches_the_marts_on_short_and_long_history(
 ) -> None:
     # As if a history had been built before.
     copytree(dbt_work_dir, tmp_path / "home-parsed" / "dbt")
-    arguments = "--days 10 --times 2 --lines-factor 0.02 --samples 1 --rounds 1"
+    arguments = "--days 8 --times 2 --lines-factor 0.02 --samples 1 --rounds 1 --no-warm-up"
     late_file.main([*arguments.split(), "--work", str(tmp_path)])
     report = json.loads((tmp_path / "late_file.json").read_text())
     assert [run["name"] for run in report["runs"]] == ["1x", "2x"]

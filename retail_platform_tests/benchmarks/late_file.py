@@ -95,8 +95,8 @@ def _environment(home: Path, period: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def take_in_late_files(home: Path, samples: int) -> list[dict[str, Any]]:
-    """In this process: deliver late files one by one and time each; the first warms up."""
+def take_in_late_files(home: Path, samples: int, warm_up: int) -> list[dict[str, Any]]:
+    """In this process: deliver late files one by one and time each but those that warm up."""
     warnings.simplefilter("ignore")
     os.environ["RETAIL_HOME"] = str(home)
 
@@ -115,7 +115,7 @@ def take_in_late_files(home: Path, samples: int) -> list[dict[str, Any]]:
         foreground,
     ):
         del platform
-        for number in range(samples + 1):
+        for number in range(warm_up + samples):
             source = sorted((home / "held_back").iterdir())[0]
             lines = sum(1 for _ in source.open(encoding="utf-8")) - 1
             target = home / "lake" / "inbox" / source.name
@@ -141,7 +141,7 @@ def take_in_late_files(home: Path, samples: int) -> list[dict[str, Any]]:
                 }
                 for label, units in after.items()
             }
-            if number:
+            if number >= warm_up:
                 found.append(
                     {
                         **seconds,
@@ -230,15 +230,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lines-factor", type=float, default=1.0)
     parser.add_argument("--samples", type=int, default=3, help="counted files per process")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--work", type=Path, default=Path(".retail/benchmarks/late_file"))
     parser.add_argument("--output", type=Path, default=None, help="JSON file (default: in --work)")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        report_facts({"samples": take_in_late_files(options.child, options.samples)})
+        samples = take_in_late_files(options.child, options.samples, int(options.warm_up))
+        report_facts({"samples": samples})
         return
     work = options.work.resolve()
-    held_back = options.rounds * (options.samples + 1)
+    held_back = options.rounds * (options.samples + options.warm_up)
     in_days = options.grow == "days"
     sizes = {
         "1x": (options.days, options.lines_factor),
@@ -258,7 +260,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name,
             number,
             "retail_platform_tests.benchmarks.late_file",
-            ["--child", str(home), "--samples", str(options.samples)],
+            [
+                *("--child", str(home), "--samples", str(options.samples)),
+                "--warm-up" if options.warm_up else "--no-warm-up",
+            ],
             _environment(home, period),
         )
 
