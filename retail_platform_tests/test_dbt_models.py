@@ -799,11 +799,15 @@ def alerts_as_defined(
             and [m["store_id"], m["product_id"], m["size"] or ""] == item
         ]
         supplier = max(receipts)[-1] if receipts else None
-        agreed = [of[supplier] for batch, of in terms if batch <= day and supplier in of]
-        if not agreed:
+        lists = [(batch, of[supplier]) for batch, of in terms if supplier in of]
+        # the first list with a supplier counts for the six days before it, too
+        known = [agreed for batch, agreed in lists if batch <= day] or [
+            agreed for batch, agreed in lists[:1] if batch <= day + timedelta(days=6)
+        ]
+        if not known:
             yield (country, day, *item, supplier, None, None, None)
             continue
-        time = agreed[-1]
+        time = known[-1]
         safety = 1.645 * math.sqrt(time * float(deviation) ** 2 + float(daily) ** 2 * 2**2)
         point = daily * time + Decimal(safety).quantize(Decimal("0.0001"), ROUND_HALF_UP)
         yield (country, day, *item, supplier, time, point, on_hand <= point)

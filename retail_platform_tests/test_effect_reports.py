@@ -90,23 +90,29 @@ PROMOTIONS = (
 )
 GROUPS = {1: ("A", "a"), 2: ("A", "a"), 3: ("A", "b"), 4: ("B", "c"), 5: ("B", "d"), 6: ("C", "e")}
 MOVED = {3: ("B", "c"), 7: ("A", "b")}
-"""Groups of articles from day 70 on; no list knew the seventh before."""
+"""Groups of articles from day 70 on; no list knew the seventh before, so they count from day 64."""
 PRICES = {1: 20, 2: 35, 3: 50, 4: 12, 5: 80, 6: 100, 7: 15}
 
 
 CITIES = {("FR", 1): "Paris", ("FR", 2): "Lyon", ("FR", 3): "Lyon",
-          ("US", 1): "Boston", ("US", 2): "Boston", ("US", 3): None}  # fmt: skip
+          ("US", 1): "Boston", ("US", 2): None, ("US", 3): None}  # fmt: skip
 REMOVALS = {("FR", 3): "Paris"}
 """Cities of shops from day 75 on."""
 WEATHER_CITIES = {"FR": ("Paris", "Lyon", "Nice"), "US": ("Boston",)}
 
 
+LATE_SHOPS = {("US", 2): "Boston"}
+"""Shops that no list knew before day 75, so they count from day 69."""
+
+
 def city_of(country: str, store: int, sold: date) -> str | None:
-    return (CITIES | (REMOVALS if sold >= day(75) else {}))[country, store]
+    cities = CITIES | (REMOVALS if sold >= day(75) else {})
+    return (cities | (LATE_SHOPS if sold >= day(75 - 6) else {}))[country, store]
 
 
 def group_of(product: int, sold: date) -> tuple[str | None, str | None]:
-    groups = GROUPS | (MOVED if sold >= day(70) else {})
+    known_at = 70 if product in GROUPS else 70 - 6
+    groups = GROUPS | (MOVED if sold >= day(known_at) else {})
     return groups.get(product, (None, None))
 
 
@@ -119,12 +125,12 @@ def deliver_reference(warehouse: Warehouse) -> None:
             for product, (category, sub_category) in groups.items()
         ]
         warehouse.deliver("products", "ALL", day(batch), rows)
-    for batch, cities in ((0, CITIES), (75, REMOVALS)):
+    for batch, cities in ((0, CITIES), (75, REMOVALS | LATE_SHOPS)):
         for country in COUNTRIES:
             rows = [
                 {"store_id": store, "city": city}
                 for (where, store), city in cities.items()
-                if where == country
+                if where == country and (batch or (where, store) not in LATE_SHOPS)
             ]
             warehouse.deliver("stores", country, day(batch), rows)
     lists: dict[int, list[Row]] = defaultdict(list)

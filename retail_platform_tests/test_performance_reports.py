@@ -25,6 +25,9 @@ CURRENCIES = {"FR": ("EUR", "EUR", "USD"), "US": ("USD", "USD", "GBP")}
 """Of shops, web shop and partners."""
 DAYS_WITHOUT_USD = range(41, 44)
 UNKNOWN_ARTICLE, LATE_ARTICLE = 9, 8
+LATE_LIST, LATE_SHOPS = 30, 55
+"""Days of the first lists with an article and with shops that sold weeks before: six days after the
+end of a part that is built alone below."""
 MODELS = (
     "rpt_product_performance rpt_store_performance rpt_channel_performance rpt_size_curve rpt_gmroi"
 )
@@ -67,13 +70,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Version:
-    """What was so for some time."""
+    """What was so for some time, and counts from a day that may be earlier."""
 
     valid_from: date
     valid_to: date | None
+    applies_from: date
 
     def is_valid(self, at: date) -> bool:
-        return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
+        return self.applies_from <= at and (self.valid_to is None or at < self.valid_to)
 
 
 @dataclass(frozen=True)
@@ -187,23 +191,23 @@ def receipt_of(
 def articles(rng: random.Random) -> Iterator[Article]:
     """Some change on a few days, in cost or in category; one came late and one never."""
     for product in range(1, UNKNOWN_ARTICLE):
-        begun = 20 if product == LATE_ARTICLE else 0
-        for start, end in spells(begun, product % 4, rng):
+        begun = LATE_LIST if product == LATE_ARTICLE else 0
+        for spell in spells(begun, product % 4, rng):
             category = rng.choice(("Feminine", "Masculine", "Children"))
             group = f"{category} {rng.choice((1, 2))}"
             cost = Decimal(rng.randint(0, 3_000)).scaleb(-2)
-            yield Article(start, end, product, category, group, cost)
+            yield Article(*spell, product, category, group, cost)
 
 
 def shops(rng: random.Random) -> Iterator[Shop]:
-    """The third own shop is known a week after it opened; one partner's second shop never."""
+    """The third own shop is known weeks after it opened; one partner's second shop never."""
     for country in CURRENCIES:
         for store in ("1", "2", "3"):
-            for start, end in spells(38 if store == "3" else 0, 2, rng):
+            for spell in spells(LATE_SHOPS if store == "3" else 0, 2, rng):
                 staff = rng.choice((None, 0, 1, 3, 7))
-                yield Shop(start, end, country, "store", store, "S", rng.choice("ab"), staff)
-        for start, end in spells(0, 1, rng):
-            yield Shop(start, end, country, "partner", "1", rng.choice("PQ"), None, None)
+                yield Shop(*spell, country, "store", store, "S", rng.choice("ab"), staff)
+        for spell in spells(0, 1, rng):
+            yield Shop(*spell, country, "partner", "1", rng.choice("PQ"), None, None)
 
 
 def stock(rng: random.Random) -> Iterator[Stock]:
@@ -215,11 +219,14 @@ def stock(rng: random.Random) -> Iterator[Stock]:
                 yield Stock(country, day(n), product, value)
 
 
-def spells(begun: int, changes: int, rng: random.Random) -> Iterator[tuple[date, date | None]]:
-    """From a day on, one after the other, the last one open."""
+def spells(
+    begun: int, changes: int, rng: random.Random
+) -> Iterator[tuple[date, date | None, date]]:
+    """From a day on, one after the other, the last one open; the first counts six days earlier."""
     starts = [begun, *sorted(rng.sample(range(begun + 1, DAYS), changes))]
     for start, end in zip(starts, [*starts[1:], None], strict=True):
-        yield day(start), None if end is None else day(end)
+        counts = day(start - 6 if start == begun else start)
+        yield day(start), None if end is None else day(end), counts
 
 
 def euros(amount: Decimal, rate: Decimal) -> Decimal:
@@ -249,15 +256,15 @@ def put_versions(warehouse: Warehouse, world: World) -> None:
     put(
         warehouse,
         "marts.dim_product",
-        "country varchar, valid_from date, valid_to date, product_id bigint, category varchar,"
-        " sub_category varchar, production_cost_usd decimal(18, 2)",
+        "country varchar, valid_from date, valid_to date, applies_from date, product_id bigint,"
+        " category varchar, sub_category varchar, production_cost_usd decimal(18, 2)",
         (("ALL", *astuple(article)) for article in world.articles),
     )
     put(
         warehouse,
         "marts.dim_store",
-        "valid_from date, valid_to date, country varchar, channel varchar, store_key varchar,"
-        " store_name varchar, city varchar, number_of_employees integer",
+        "valid_from date, valid_to date, applies_from date, country varchar, channel varchar,"
+        " store_key varchar, store_name varchar, city varchar, number_of_employees integer",
         map(astuple, world.shops),
     )
 
@@ -483,7 +490,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest) -> Ite
 def test_articles_are_as_defined(reports: Reports) -> None:
     found = reports.table("rpt_product_performance")
     assert found == in_order(expected_products(reports.world))
-    assert {row[4] is None for row in found if row[3] == LATE_ARTICLE} == {True, False}
+    late = [row for row in found if row[3] == LATE_ARTICLE]
+    assert {row[4] is None for row in late} == {True, False}
+    assert any(row[4] for row in late if row[1] == day(LATE_LIST - 6)), "six days before its list"
+    assert any(row[1] == day(LATE_LIST - 7) for row in late), "seven"
     assert {row[2] for row in found if row[3] is None} == {"online", "partner"}
     known = [row for row in found if row[4] is not None]
     assert any(row[12] is None for row in known), "a day without a dollar rate"
@@ -494,7 +504,10 @@ def test_articles_are_as_defined(reports: Reports) -> None:
 def test_shops_are_as_defined(reports: Reports) -> None:
     found = reports.table("rpt_store_performance")
     assert found == in_order(expected_stores(reports.world))
-    assert {row[4] is None for row in found if row[3] == "3"} == {True, False}
+    late = [row for row in found if row[2:4] == ("store", "3")]
+    assert {row[4] is None for row in late} == {True, False}
+    assert any(row[4] for row in late if row[1] == day(LATE_SHOPS - 6)), "six days before its list"
+    assert any(row[1] == day(LATE_SHOPS - 7) for row in late), "seven"
     assert {row[17] for row in found} == {None, 0, 1, 3, 7}
     assert any(row[6] == 0 for row in found), "a shop that took back only"
     assert any(row[20] is None for row in found), "a country that took back more than it sold"

@@ -176,13 +176,21 @@ def expected_suppliers(moved: list[Row]) -> Table:
             change = None
             if price is not None and price_before:
                 change = rounded((price - price_before) / price_before)
-            agreed = [of[supplier] for n, of in TERMS if day(n) <= today and supplier in of]
             found.append(
                 (country, today, supplier, len(now), len({m["day"] for m in now}), pieces(now),
                  last, (today - last).days, COUNTRIES[country], cost(now), price, price_before,
-                 change, agreed[-1] if agreed else None)
+                 change, lead_time(supplier, today))
             )  # fmt: skip
     return found
+
+
+def lead_time(supplier: str, today: date) -> int | None:
+    """That of the last list up to the day; the first one with a supplier counts six days before."""
+    lists = [(day(n), agreed[supplier]) for n, agreed in TERMS if supplier in agreed]
+    known = [agreed for came, agreed in lists if came <= today]
+    if not known and today >= lists[0][0] - timedelta(days=6):
+        return lists[0][1]
+    return known[-1] if known else None
 
 
 def pieces(of: list[Row]) -> int:
@@ -240,6 +248,8 @@ def test_a_history_holds_what_could_go_wrong(history: History) -> None:
     assert any(row[12] is None for row in suppliers)
     assert {row[12] < 0 for row in suppliers if row[12] is not None} == {True, False}
     assert {row[13] for row in suppliers} == {None, 2, 4, 9, 12, 30, 75}
+    before = {(row[1], row[13]) for row in suppliers if row[2] == "SUP-3" and row[1] < day(40)}
+    assert {(day(33), None), (day(34), 2)} <= before, "six days before the list, and seven"
 
 
 def test_alerts_are_judged_as_defined(history: History) -> None:
@@ -265,7 +275,9 @@ def test_data_tests_pass(history: History) -> None:
 def test_a_slice_is_the_same_when_it_is_built_alone(history: History) -> None:
     """What it needs of other days is read from where it is declared, and nowhere else."""
     before = {report: history.table(report) for report in REPORTS}
-    for country, first, last in (("FR", 120, 120), ("US", 185, 190), ("FR", 240, 299)):
+    # the last one ends six days before the first list with SUP-3
+    slices = (("FR", 120, 120), ("US", 185, 190), ("FR", 240, 299), ("FR", 30, 34))
+    for country, first, last in slices:
         history.warehouse.run(
             " ".join(REPORTS), countries=country, first_day=day(first), last_day=day(last)
         )

@@ -65,3 +65,26 @@ from (
     {{ version }}.valid_from <= {{ day }}
         and coalesce({{ version }}.valid_to > {{ day }}, true)
 {%- endmacro %}
+
+{#- First business day that a version counts for where days ask for it: the one it is valid from. The
+    first version of a key also counts for the days before it on whose behalf its file is still
+    looked at (var lookback_days), so that what sold before its list came gets its attributes with
+    the list. Not for longer: every day would have to read every later file. -#}
+{% macro applies_from(key) -%}
+    case
+        when lag(valid_from) over (
+            partition by {{ key | join(', ') }} order by valid_from asc nulls last
+        ) is null
+            then {{ add_days('valid_from', 1 - var('lookback_days')) }}
+        else valid_from
+    end
+{%- endmacro %}
+
+{#- Predicate: a version of a dimension that has applies_from is the one that counts for a business
+    day. Who joins by it reads versions of later days as well, and declares so:
+
+        meta={'reads': {'dim_product': {'days_after': var('lookback_days') - 1, ...}}} -#}
+{% macro applies_on(version, day) -%}
+    {{ version }}.applies_from <= {{ day }}
+        and coalesce({{ version }}.valid_to > {{ day }}, true)
+{%- endmacro %}

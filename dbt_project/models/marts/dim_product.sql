@@ -64,6 +64,7 @@ select
     production_cost_usd,
     valid_from,
     valid_to,
+    {{ applies_from(key) }} as applies_from,
     valid_to is null as is_current
 from versions
 {{ in_slice_order() }}

@@ -74,6 +74,7 @@ select
     number_of_employees,
     valid_from,
     valid_to,
+    {{ applies_from(key) }} as applies_from,
     valid_to is null as is_current
 from versions
 {{ in_slice_order() }}

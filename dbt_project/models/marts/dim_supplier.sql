@@ -55,6 +55,7 @@ select
     on_time_rate,
     valid_from,
     valid_to,
+    {{ applies_from(key) }} as applies_from,
     valid_to is null as is_current
 from versions
 {{ in_slice_order() }}

@@ -4,7 +4,7 @@
     meta={'reads': {
         'rpt_product_performance': {'days_before': window_days - 1},
         'fct_inventory_daily': {'days_before': window_days - 1},
-        'dim_product': {'days_before': 'all'},
+        'dim_product': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
     }},
 ) }}
 
@@ -70,7 +70,7 @@ facts as (
     from stock
     inner join product_versions
         on product_versions.product_id = stock.product_id
-        and {{ valid_on('product_versions', 'stock.business_date') }}
+        and {{ applies_on('product_versions', 'stock.business_date') }}
     group by stock.country, stock.business_date, product_versions.category
 
 ),

@@ -9,14 +9,15 @@
     tags=['business_day', 'country'],
     meta={'reads': {
         'fct_sales': {'days_before': longest_days - 1 + baseline_days, 'days_after': after_days},
-        'dim_product': {'days_before': 'all', 'days_after': after_days},
+        'dim_product': {'days_before': 'all', 'days_after': after_days + var('lookback_days') - 1},
         'dim_promotion': {'days_before': 'all', 'days_after': after_days},
     }},
 ) }}
 
 -- A promotion is a window for a category or sub category, so sub categories are compared: all
 -- articles of one are in the same promotions on a day. What is known of promotions is what had been
--- delivered when the days after were over.
+-- delivered when the days after were over. Their begin is data, so nothing is dated back. An article
+-- that is sold on the last of these days may be told of within the lookback.
 
 with
 
@@ -97,7 +98,7 @@ grouped_units as (
     from product_units
     left join products
         on products.product_id = product_units.product_id
-        and {{ valid_on('products', 'product_units.business_date') }}
+        and {{ applies_on('products', 'product_units.business_date') }}
 
 ),
 

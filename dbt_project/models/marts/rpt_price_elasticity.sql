@@ -6,7 +6,7 @@
     tags=['business_day', 'country'],
     meta={'reads': {
         'fct_sales': {'days_before': window_days - 1},
-        'dim_product': {'days_before': 'all'},
+        'dim_product': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
     }},
 ) }}
 
@@ -74,7 +74,7 @@ observations as (
             and closing_days.business_date
     inner join products
         on products.product_id = product_days.product_id
-        and {{ valid_on('products', 'product_days.business_date') }}
+        and {{ applies_on('products', 'product_days.business_date') }}
     -- given away is sold at no price
     where product_days.units > 0
         and product_days.net_sales_local > 0

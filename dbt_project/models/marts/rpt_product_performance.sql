@@ -1,11 +1,14 @@
 {%- set item = ['country', 'business_date', 'channel', 'product_id'] -%}
 {{ config(
     tags=['business_day', 'country'],
-    meta={'reads': {'dim_product': {'days_before': 'all'}}},
+    meta={'reads': {
+        'dim_product': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
+    }},
 ) }}
 
--- An article is what its version of the day says, which is one that came on the day or before it: a
--- file that comes late changes the days from its batch date on.
+-- An article is what its version of the day says, which is one that came on the day or before it, or
+-- the first one within the lookback: a file that comes late changes the days from its batch date on,
+-- one that brings a new article also the six before.
 
 with
 
@@ -66,7 +69,7 @@ costed_totals as (
     from totals
     left join product_versions
         on product_versions.product_id = totals.product_id
-        and {{ valid_on('product_versions', 'totals.business_date') }}
+        and {{ applies_on('product_versions', 'totals.business_date') }}
     left join usd_rates
         on usd_rates.business_date = totals.business_date
 

@@ -3,12 +3,13 @@
     tags=['business_day', 'country'],
     meta={'reads': {
         'int_inventory_movements': {'days_before': 'all'},
-        'dim_supplier': {'days_before': 'all'},
+        'dim_supplier': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
     }},
 ) }}
 
--- Terms are those of the version that was valid on the day, which is one that came on the day or
--- before it: a list of suppliers that comes late changes the days from its batch date on.
+-- Terms are those of the version of the day, which is one that came on the day or before it, or the
+-- supplier's first one within the lookback: a list that comes late changes the days from its batch
+-- date on, one that brings a new supplier also the six before.
 
 with
 
@@ -74,7 +75,7 @@ supplied_stock as (
         {%- endfor %}
     left join suppliers
         on suppliers.supplier_id = supplied_items.supplier_id
-        and {{ valid_on('suppliers', 'stock.business_date') }}
+        and {{ applies_on('suppliers', 'stock.business_date') }}
 
 ),
 

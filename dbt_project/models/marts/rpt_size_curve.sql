@@ -4,7 +4,7 @@
     tags=['business_day', 'country'],
     meta={'reads': {
         'fct_sales': {'days_before': window_days - 1},
-        'dim_product': {'days_before': 'all'},
+        'dim_product': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
     }},
 ) }}
 
@@ -44,7 +44,7 @@ daily_sizes as (
     from sales_lines
     inner join product_versions
         on product_versions.product_id = sales_lines.product_id
-        and {{ valid_on('product_versions', 'sales_lines.business_date') }}
+        and {{ applies_on('product_versions', 'sales_lines.business_date') }}
     where sales_lines.transaction_type = 'Sale'
         and sales_lines.size is not null
     group by

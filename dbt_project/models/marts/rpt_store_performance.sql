@@ -1,10 +1,13 @@
 {%- set shop = ['country', 'business_date', 'channel', 'store_key'] -%}
 {{ config(
     tags=['business_day', 'country'],
-    meta={'reads': {'dim_store': {'days_before': 'all'}}},
+    meta={'reads': {
+        'dim_store': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
+    }},
 ) }}
 
--- A shop is what its version of the day says, which is one that came on the day or before it.
+-- A shop is what its version of the day says, which is one that came on the day or before it, or the
+-- first one within the lookback.
 
 with
 
@@ -79,7 +82,7 @@ ranked_stores as (
         on store_versions.country = store_totals.country
         and store_versions.channel = store_totals.channel
         and store_versions.store_key = store_totals.store_key
-        and {{ valid_on('store_versions', 'store_totals.business_date') }}
+        and {{ applies_on('store_versions', 'store_totals.business_date') }}
 
 )
 

@@ -4,11 +4,11 @@
     tags=['business_day', 'country'],
     meta={'reads': {
         'int_inventory_movements': {'days_before': 2 * window_days - 1},
-        'dim_supplier': {'days_before': 'all'},
+        'dim_supplier': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
     }},
 ) }}
 
--- Terms are those of the version that was valid on the day, as in rpt_reorder_alerts.
+-- Terms are those of the version of the day, as in rpt_reorder_alerts.
 
 with
 
@@ -122,5 +122,5 @@ select
 from costed
 left join suppliers
     on suppliers.supplier_id = costed.supplier_id
-    and {{ valid_on('suppliers', 'costed.business_date') }}
+    and {{ applies_on('suppliers', 'costed.business_date') }}
 {{ in_slice_order() }}

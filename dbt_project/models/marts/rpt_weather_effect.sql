@@ -14,7 +14,7 @@
     meta={'reads': {
         'fct_sales': {'days_before': days_before},
         'int_weather': {'days_before': days_before},
-        'dim_store': {'days_before': 'all'},
+        'dim_store': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
     }},
 ) }}
 
@@ -74,7 +74,7 @@ city_sales as (
         on stores.country = store_sales.country
         and stores.channel = store_sales.channel
         and stores.store_key = store_sales.store_key
-        and {{ valid_on('stores', 'store_sales.business_date') }}
+        and {{ applies_on('stores', 'store_sales.business_date') }}
     group by
         store_sales.country,
         store_sales.business_date,
