@@ -14,7 +14,7 @@ from retail_platform_tests.dbt_warehouse import PROJECT, Row, Warehouse, rate, s
 
 DAY = date(2025, 1, 31)
 """A Friday that ends a month."""
-SEVEN_DAYS_BEFORE, SIX_DAYS_BEFORE = DAY - timedelta(days=1), DAY
+SEVEN_DAYS_BEFORE, SIX_DAYS_BEFORE, DAY_AFTER = (DAY + timedelta(days=n) for n in (-1, 0, 1))
 LIST_DAY = DAY + timedelta(days=6)
 REPORTS = (
     "rpt_product_performance rpt_markdown_effect rpt_gmroi rpt_store_performance"
@@ -84,6 +84,7 @@ def deliver_facts(warehouse: Warehouse) -> None:
         )
     seen = {"temperature_min_c": 1.0, "temperature_max_c": 3.0, "precipitation_mm": 0.0}
     cities = ("Paris", "Lyon")
+    warehouse.deliver("transactions", "FR", DAY_AFTER, [sold(DAY_AFTER, 7)])
     weather = [{"city": city, "observed_on": day, **seen} for city in cities for day in days]
     warehouse.deliver("weather", "FR", DAY, weather)
 
@@ -115,7 +116,7 @@ def rebuild(warehouse: Warehouse) -> None:
     warehouse.run(LISTS, first_day=LIST_DAY, last_day=LIST_DAY)
     for day in (SIX_DAYS_BEFORE, SEVEN_DAYS_BEFORE):
         warehouse.run(REPORTS, first_day=day, last_day=day)
-    warehouse.run(REPORTS, first_day=DAY + timedelta(days=1))
+    warehouse.run(REPORTS, first_day=DAY_AFTER)
 
 
 UNKNOWN = {
@@ -139,6 +140,8 @@ def test_a_list_counts_for_six_days_before_it_and_only_the_first_one(warehouse: 
     warehouse.run(" ".join(f"+{report}" for report in REPORTS.split()))
     before = reports(warehouse)
     assert found_on(warehouse, SIX_DAYS_BEFORE) == UNKNOWN
+    # six days before the list that is now the first one
+    assert found_on(warehouse, DAY_AFTER)["rpt_store_performance"] == [("Lyon", 9)]
 
     deliver_lists(warehouse, LIST_DAY, "B", "Paris", 4)
     rebuild(warehouse)
@@ -156,12 +159,15 @@ def test_a_list_counts_for_six_days_before_it_and_only_the_first_one(warehouse: 
         "rpt_weather_effect": [("Paris", Decimal("60.00"))],
     }
     assert found_on(warehouse, SEVEN_DAYS_BEFORE) == UNKNOWN
-    facts = "business_date, channel, product_id, units_sold, net_sales_eur"
+    of_day_after = found_on(warehouse, DAY_AFTER)
+    assert of_day_after["rpt_product_performance"] == [("B", Decimal("11.20"))]
+    assert of_day_after["rpt_store_performance"] == [("Paris", 4)]
+    facts = "business_date, product_id, units_sold, net_sales_eur"
     sales = warehouse.execute(f"select {facts} from marts.rpt_product_performance order by all")
+    each = (1, Decimal("30.00"))
     assert sales == [
-        (day, "store", product, 1, Decimal("30.00"))
-        for day in (SEVEN_DAYS_BEFORE, SIX_DAYS_BEFORE)
-        for product in (7, 9)
+        *((day, n, *each) for day in (SEVEN_DAYS_BEFORE, SIX_DAYS_BEFORE) for n in (7, 9)),
+        (DAY_AFTER, 7, *each),
     ]
 
     for feed, country in (("products", "ALL"), ("stores", "FR"), ("suppliers", "ALL")):

@@ -16,8 +16,8 @@
 
 -- A promotion is a window for a category or sub category, so sub categories are compared: all
 -- articles of one are in the same promotions on a day. What is known of promotions is what had been
--- delivered when the days after were over. Their begin is data, so nothing is dated back. An article
--- that is sold on the last of these days may be told of within the lookback.
+-- delivered when the days after were over: their begin is data, and nothing is dated back. An
+-- article that is sold on the last of these days may be told of within the lookback.
 
 with
 

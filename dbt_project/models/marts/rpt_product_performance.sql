@@ -6,9 +6,9 @@
     }},
 ) }}
 
--- An article is what its version of the day says, which is one that came on the day or before it, or
--- the first one within the lookback: a file that comes late changes the days from its batch date on,
--- one that brings a new article also the six before.
+-- An article is what its version of the day says, which is one that came on the day or before it,
+-- or the first one within the lookback: a file that comes late changes the days from its batch date
+-- on, one that brings a new article also the six before.
 
 with
 

@@ -6,8 +6,8 @@
     }},
 ) }}
 
--- A shop is what its version of the day says, which is one that came on the day or before it, or the
--- first one within the lookback.
+-- A shop is what its version of the day says, which is one that came on the day or before it, or
+-- the first one within the lookback.
 
 with
 
