@@ -271,6 +271,16 @@ class TestAnInputIsNewer:
         record.built(SALES, *between(4, 10))
         assert record.stale(SALES) == set()
 
+    def test_a_list_of_articles_concerns_the_six_days_before_it_and_all_after(
+        self, record: Record
+    ) -> None:
+        """An article that is new in it may have been sold on these days."""
+        performance = "marts/rpt_product_performance"
+        record.built(FACT, *between(1, 20))
+        record.built(performance, *between(1, 20))
+        record.built("marts/dim_product", on(10, ALL))
+        assert record.stale(performance) == between(4, 20)
+
     def test_days_before_the_first_partition_do_not_exist(self, record: Record) -> None:
         record.built(STAGING, on(3))
         assert record.stale(SALES) == between(1, 3)
