@@ -487,7 +487,7 @@ class TestBackfill:
 
         assert planned() == [
             (*days("ALL"), 15),
-            (*days("CN", "FR"), 52),
+            (*days("CN", "FR"), 53),
             (*days("ALL"), 2),
             *((*days("CN", "FR"), n) for n in (20, 13, 2, 1, 1)),  # what looks back comes after
         ]
