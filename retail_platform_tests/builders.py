@@ -152,6 +152,15 @@ _VALID: Mapping[str, Row] = {
         "on_time_rate": "0.9",
         "contact_email": "orders@fake_supplier.com",
     },
+    "competitor_prices": {
+        "competitor": "Rival",
+        "product_id": "485",
+        "observed_on": "{day}",
+        "price": "48.00",
+        "currency": "{currency}",
+        "is_promotion": "false",
+        "in_stock": "true",
+    },
 }
 _NAMES = {"CN": "中国", "DE": "Deutschland", "ES": "España", "GB": "United Kingdom"}
 _SPOKEN = {"FR": "France", "PT": "Portugal", "US": "United States", **_NAMES}

@@ -72,6 +72,12 @@ _IDENTITY = {
     "inventory_movements": "movement_id || ' x' || quantity || ' on ' || cast(moved_at as date)",
     "suppliers": "supplier_id || ' ' || lead_time_days",
     "stock_cdc": "coalesce(op, 'L') || stock_id || ' @' || lsn || ' = ' || on_hand",
+    "employees": "employee_id || ' ' || position",
+    "partner_stores": "store_token || ' ' || store_name",
+    "discounts": "starts_on || ' to ' || ends_on || ': ' || cast(100 * discount as integer)",
+    "competitor_prices": "competitor || ' ' || price || ' on ' || observed_on",
+    "weather": "city || ' ' || cast(temperature_max_c as integer) || ' on ' || observed_on",
+    "online_refunds": "refund_id || ' of ' || order_id || ': ' || amount",
 }
 """What tells two rows of a feed apart, as SQL over its RAW table."""
 
@@ -411,6 +417,120 @@ def stock_changes(
     name = f"stock_cdc/{country}/{day(batch):%Y/%m/%d}/{stem}.csv"
     content = "".join(lines).encode()
     return Delivery(name, content, minute, tuple((country, g) for g in good.values()))
+
+
+def staff(country: str, batch: int, positions: Mapping[int, str], minute: float) -> Delivery:
+    """Employees of one shop and what they are now; the seventh is who sells everything."""
+    shop = {"CN": "6", "FR": "21"}[country]
+    made = [
+        row("employees", country, employee_id=str(n), store_id=shop, position=position)
+        for n, position in positions.items()
+    ]
+    good = [(country, f"{number} {position}") for number, position in positions.items()]
+    return _delivery(
+        f"employees_{country}_{day(batch):%Y%m%d}.csv", "employees", made, minute, good
+    )
+
+
+def partner_shops(country: str, batch: int, names: Mapping[int, str], minute: float) -> Delivery:
+    """Shops of partners and what they are called now; the first one makes all partner sales."""
+    made = [
+        row("partner_stores", country, store_token=f"s-{n}", store_name=name)
+        for n, name in names.items()
+    ]
+    good = [(country, f"s-{number} {name}") for number, name in names.items()]
+    name = f"partner_stores_{country}_{day(batch):%Y%m%d}.csv"
+    return _delivery(name, "partner_stores", made, minute, good)
+
+
+def promotions(batch: int, windows: Sequence[tuple[int, int, int]], minute: float) -> Delivery:
+    """Promotions of all articles: (first day, last day, percent taken off)."""
+    made, good = [], []
+    for first, last, percent in windows:
+        days = {"starts_on": str(day(first)), "ends_on": str(day(last))}
+        everything = {"category": "", "sub_category": ""}
+        made.append(row("discounts", **days, **everything, discount=f"{percent / 100}"))
+        good.append((ALL, f"{day(first)} to {day(last)}: {percent}"))
+    return _delivery(f"discounts_{day(batch):%Y%m%d}.csv", "discounts", made, minute, good)
+
+
+def competitor_prices(
+    country: str, batch: int, seen: Sequence[tuple[int, int, int]], minute: float
+) -> Delivery:
+    """What others want for the article that everybody sells.
+
+    Args:
+        seen: (business day, number of the competitor, price).
+    """
+    made = [
+        row(
+            "competitor_prices",
+            country,
+            day(observed),
+            competitor=f"Rival {number}",
+            price=f"{price}.00",
+        )
+        for observed, number, price in seen
+    ]
+    good = {f"Rival {number} {price}.00 on {day(observed)}" for observed, number, price in seen}
+    name = f"competitor_prices_{country}_{day(batch):%Y%m%d}.csv"
+    return _delivery(name, "competitor_prices", made, minute, [(country, i) for i in sorted(good)])
+
+
+def weather(
+    country: str, batch: int, told: Sequence[tuple[int, str, int]], minute: float
+) -> Delivery:
+    """Weather of cities: (business day, city, highest temperature)."""
+    observations, good = [], {}
+    for observed, city, degrees in told:
+        observations.append(
+            {
+                "city": city,
+                "date": str(day(observed)),
+                "temperature": {"min": degrees - 8, "max": degrees},
+                "precipitation_mm": 0.5,
+                "wind_kmh": 12.5,
+                "condition": "cloudy",
+            }
+        )
+        good[f"{city} {degrees} on {day(observed)}"] = None
+    content = json.dumps({"observations": observations}).encode()
+    name = f"weather_{country}_{day(batch):%Y%m%d}.json"
+    return Delivery(name, content, minute, tuple((country, identity) for identity in good))
+
+
+def refund_pages(
+    country: str, batch: int, told: Sequence[tuple[int, int, int, int]], minute: float
+) -> Delivery:
+    """A page of what a web shop paid back for orders, see `order_pages`.
+
+    Args:
+        told: (business day, number of the refund on that day, business day of the order, amount);
+            the order has the number of the refund.
+    """
+    refunds, good = [], {}
+    for paid, number, placed, amount in told:
+        refund = {
+            "id": paid * 1000 + number,
+            "order_id": placed * 1000 + number,
+            "created_at": f"{day(paid)}T12:00:00+00:00",
+            "restock": True,
+            "refund_line_items": [
+                {"quantity": 1, "line_item": {"product_id": 485, "price": f"{amount}.00"}}
+            ],
+            "transactions": [
+                {
+                    "amount": f"{amount}.00",
+                    "currency": _CURRENCIES[country],
+                    "status": "success",
+                }
+            ],
+        }
+        refunds.append(refund)
+        good[f"{refund['id']} of {refund['order_id']}: {amount}.00"] = None
+    content = json.dumps({"refunds": refunds}).encode()
+    name = f"online_refunds_{country}_{day(batch):%Y%m%d}.json"
+    return Delivery(name, content, minute, tuple((country, identity) for identity in good))
 
 
 def broken(name: str, minute: float) -> Delivery:
@@ -775,6 +895,19 @@ def differences(actual: Path, expected: Path) -> list[str]:
                 rows = connection.execute(f"({one}) except all ({other}) order by all").fetchall()
                 found += [f"{table} {label}: {_shown(names, r)}" for r in rows[:3]]
     return found
+
+
+def empty_tables(warehouse: Path, schema: str) -> set[str]:
+    """Tables without rows: whatever is said of them, a history says nothing about them."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        tables = connection.execute(
+            f"select table_name from duckdb_tables() where schema_name = '{schema}'"
+        ).fetchall()
+        return {
+            table
+            for (table,) in tables
+            if not connection.execute(f"select 1 from {schema}.{table} limit 1").fetchall()
+        }
 
 
 def unpublished(published: Path, warehouse: Path) -> list[str]:

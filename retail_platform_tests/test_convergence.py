@@ -7,7 +7,7 @@ Named histories hold the known hazards and are always played; then come random o
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,22 +30,29 @@ from retail_platform_tests.histories import (
     articles,
     broken,
     checkout_pages,
+    competitor_prices,
     contacts,
     day,
     differences,
+    empty_tables,
     expected_raw,
     members,
     movements,
     order_pages,
     partner_receipts,
+    partner_shops,
+    promotions,
     purchasing,
     rates,
     rebuilt_from_scratch,
+    refund_pages,
     sales,
     shops,
+    staff,
     stock_changes,
     till_events,
     unpublished,
+    weather,
 )
 
 Play = Callable[..., None]
@@ -53,7 +60,8 @@ FEW = 2
 HISTORIES = int(os.environ.get("RETAIL_TEST_HISTORIES", FEW))
 KINDS = [
     *("partner", "shops", "members", "articles", "broken", "again", "events", "stock", "orders"),
-    *("checkouts", "movements", "purchasing", "contacts"),
+    *("checkouts", "movements", "purchasing", "contacts", "staff", "partner shops"),
+    *("promotions", "competitors", "weather", "refunds"),
 ]
 DAYS = 12
 
@@ -69,13 +77,17 @@ def play(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path, no_data_t
         {"RETAIL_DUCKDB_PATH": str(scratch / "warehouse.duckdb")},
     )
 
-    def play_it(history: list[Step], days_to_lose: int = 0) -> None:
+    def play_it(history: list[Step], days_to_lose: int = 0, filled: Sequence[str] = ()) -> None:
         with Installation.new(home, dbt_work_dir) as installation:
             installation.play([*history, Visit()])
             rebuilt = rebuilt_from_scratch(scratch, installation.seen, installation.platform, dbt)
             assert actual_raw(installation.warehouse) == expected_raw(installation.seen)
             assert "\n".join(differences(installation.warehouse, rebuilt)) == ""
             assert "\n".join(unpublished(installation.published, installation.warehouse)) == ""
+            # Of a table without rows all of this says nothing.
+            assert {schema: empty_tables(rebuilt, schema) for schema in filled} == {
+                schema: set() for schema in filled
+            }
             if days_to_lose:
                 installation.rebuild_from_lake(days_to_lose)
                 assert "\n".join(differences(installation.warehouse, rebuilt)) == ""
@@ -92,10 +104,27 @@ def week(minute: float = 0) -> list[Delivery]:
     ]  # fmt: skip
 
 
+def one_of_each(minute: float) -> list[Delivery]:
+    """A file of what marts need beside sales and rates, so that none of them is empty."""
+    return [
+        shops(3, {"FR": {21: "Lyon"}}, minute),
+        members("FR", 3, {1: "Lyon"}, minute),
+        staff("FR", 3, {7: "Cashier"}, minute),
+        articles(3, {1: "Masculine"}, minute),
+        promotions(3, [(2, 3, 40)], minute),
+        purchasing(3, {2: 3}, minute),
+        movements("FR", 3, [(2, 2, 9), (3, 4, -9)], minute),
+        checkout_pages("FR", 3, [(3, 1, 1, 30)], minute),
+        competitor_prices("FR", 3, [(3, 1, 40)], minute),
+        weather("FR", 3, [(3, "Lyon", 7)], minute),
+    ]
+
+
 LATE_AND_CORRECTED: list[Step] = [
     *week(),
     partner_receipts("FR", 2, [(2, 1, 100), (2, 2, 50)], 3),
     broken("transactions_FR_20250110.csv", 4),
+    *one_of_each(3),
     Visit(),
     # Late by 1 and 6 days: inside the lookback. By 7 and 8 days: beyond it.
     sales("FR", 9, [(9, 1, 1), (8, 9, 1), (3, 9, 1), (2, 9, 1), (1, 9, 2)], 20),
@@ -132,6 +161,11 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     purchasing(4, {2: 3, 3: 9}, 5),
     movements("CN", 2, [(2, 2, 9), (2, 4, 3), (2, 3, -4)], 5),
     movements("FR", 3, [(2, 2, 5), (3, 3, -7), (3, 4, 0)], 5),
+    staff("FR", 5, {7: "Cashier", 8: "Manager"}, 5),
+    partner_shops("FR", 5, {1: "Corner", 2: "Kiosk"}, 5),
+    promotions(5, [(2, 3, 40), (8, 10, 20)], 5),
+    competitor_prices("FR", 3, [(2, 1, 40), (3, 2, 55)], 5),
+    weather("FR", 3, [(2, "Lyon", 5), (3, "Lyon", 7)], 5),
     Visit("load ledger", after=3),
     Visit(),
     rates(1, 7, 10, of=(1,)),
@@ -141,6 +175,9 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     # Contacts of customers who are known later and before; the third is nobody's.
     contacts("FR", 3, [(1, 2, 1), (2, 5, 3), (3, 1, 0)], 11),
     articles(2, {1: "Masculine", 2: "Feminine"}, 11),
+    staff("FR", 2, {7: "Trainee"}, 11),
+    partner_shops("FR", 2, {1: "Booth"}, 11),
+    promotions(2, [(2, 3, 30), (1, 2, 10)], 11),
     # The correction of a file for all countries holds nothing of CN any more.
     shops(3, {"FR": {21: "Nantes"}}, 12),
     # Receipts beyond the lookback in a run that fails after RAW is loaded.
@@ -154,6 +191,13 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     # Checkouts that are completed later, one of them on the last day that counts.
     checkout_pages("FR", 6, [(5, 1, 1, 0), (5, 2, 1, 30), (5, 3, 1, 0), (6, 1, 1, 0)], 13),
     checkout_pages("CN", 3, [(2, 1, 2, 61)], 13),
+    # A partner's sale, and money paid back for orders that come at the same time.
+    partner_receipts("FR", 2, [(2, 1, 100)], 13),
+    refund_pages("FR", 7, [(6, 1, 5, 9), (6, 2, 5, 5)], 13),
+    # Weather that is later than the lookback, of the city in which the shop turned out to be.
+    competitor_prices("FR", 11, [(5, 1, 50)], 13),
+    competitor_prices("CN", 3, [(1, 1, 300)], 13),
+    weather("FR", 10, [(2, "Nantes", 9), (3, "Nantes", 9), (10, "Nantes", 3)], 13),
     # Stock of all later days: received ten days ago, a day without a rate in between.
     movements("FR", 11, [(1, 2, 3), (11, 3, -1)], 13),
     movements("CN", 12, [(10, 3, -2), (12, 1, -1)], 13),
@@ -178,6 +222,18 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     contacts("FR", 1, [(1, 3, 1), (3, 4, -1)], 20),
     contacts("FR", 6, [(3, 2, 2)], 20),
     articles(7, {1: "Masculine"}, 20),
+    # Corrections with fewer rows, some of them changed.
+    staff("FR", 5, {7: "Manager"}, 20),
+    partner_shops("FR", 5, {1: "Corner"}, 20),
+    promotions(5, [(2, 3, 25)], 20),
+    competitor_prices("FR", 3, [(3, 2, 50)], 20),
+    weather("FR", 10, [(3, "Nantes", 9), (10, "Nantes", 4)], 20),
+    refund_pages("FR", 7, [(6, 1, 5, 8)], 20),
+    # What older batches say of the same counts where nothing newer does. One of the prices is
+    # carried to the last day it may be, whose sales are known.
+    competitor_prices("FR", 6, [(2, 1, 60), (5, 1, 99), (4, 2, 70)], 20),
+    weather("FR", 7, [(2, "Nantes", 1), (3, "Nantes", 1)], 20),
+    refund_pages("FR", 6, [(6, 1, 5, 4), (6, 3, 5, 2)], 20),
     sales("CN", 3, [(3, 2, 5)], 20),
     # The last day of the lookback, with no rate or neighbour that rebuilds the day anyway.
     sales("CN", 10, [(4, 9, 1)], 20),
@@ -202,14 +258,14 @@ def test_late_and_corrected_deliveries_end_like_a_rebuild_even_without_the_wareh
     play: Play,
 ) -> None:
     # all of them: a month is closed long after its last delivery
-    play(LATE_AND_CORRECTED, (LAST_DAY - FIRST_DAY).days + 1)
+    play(LATE_AND_CORRECTED, (LAST_DAY - FIRST_DAY).days + 1, filled=["marts"])
 
 
 @pytest.mark.timeout(600)
 def test_reference_data_out_of_order_missing_rates_and_failed_runs_end_like_a_rebuild(
     play: Play,
 ) -> None:
-    play(REFERENCE_DATA_AND_FAILURES)
+    play(REFERENCE_DATA_AND_FAILURES, filled=["raw", "staging", "intermediate", "marts"])
 
 
 def random_history(seed: int) -> list[Step]:
@@ -248,7 +304,9 @@ def random_history(seed: int) -> list[Step]:
                 step = partner_receipts(country, batch, lines(), minute)
             case "shops":
                 present = [c for c in COUNTRIES if chance.random() < 0.7]
-                step = shops(batch, {c: known() for c in present}, minute)
+                # The first one is where everything is sold.
+                cities = {c: {20 + n: city for n, city in known().items()} for c in present}
+                step = shops(batch, cities, minute)
             case "members":
                 step = members(country, batch, known(), minute)
             case "contacts":
@@ -284,6 +342,28 @@ def random_history(seed: int) -> list[Step]:
                     for n in range(chance.randint(1, 4))
                 }
                 step = stock_changes(country, batch, [(*k, n) for k, n in log.items()], minute)
+            case "staff":
+                step = staff(country, batch, {6 + n: of for n, of in known().items()}, minute)
+            case "partner shops":
+                step = partner_shops(country, batch, known(), minute)
+            case "promotions":
+                windows = {(n, n + chance.randint(0, 2)) for n, _, _ in lines()}
+                step = promotions(
+                    batch, [(*w, chance.randint(1, 3)) for w in sorted(windows)], minute
+                )
+            case "competitors":
+                seen = {(sold, n): price for sold, n, price in lines()}
+                step = competitor_prices(
+                    country, batch, [(*k, 40 + price) for k, price in seen.items()], minute
+                )
+            case "weather":
+                felt = {(seen, ("Lyon", "Nice")[n % 2]): n for seen, n, _ in lines()}
+                step = weather(country, batch, [(*k, n) for k, n in felt.items()], minute)
+            case "refunds":
+                paid = {(back, n): amount for back, n, amount in lines()}
+                step = refund_pages(
+                    country, batch, [(*k, max(1, k[0] - 3), a) for k, a in paid.items()], minute
+                )
             case "broken":
                 step = broken(f"transactions_{country}_{day(batch):%Y%m%d}.csv", minute)
             case "again" if delivered:
