@@ -229,9 +229,8 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     competitor_prices("FR", 3, [(3, 2, 50)], 20),
     weather("FR", 10, [(3, "Nantes", 9), (10, "Nantes", 4)], 20),
     refund_pages("FR", 7, [(6, 1, 5, 8)], 20),
-    # What older batches say of the same counts where nothing newer does. One of the prices is
-    # carried to the last day it may be, whose sales are known.
-    competitor_prices("FR", 6, [(2, 1, 60), (5, 1, 99), (4, 2, 70)], 20),
+    # What older batches say of the same counts where nothing newer does.
+    competitor_prices("FR", 6, [(2, 1, 60), (5, 1, 99)], 20),
     weather("FR", 7, [(2, "Nantes", 1), (3, "Nantes", 1)], 20),
     refund_pages("FR", 6, [(6, 1, 5, 4), (6, 3, 5, 2)], 20),
     sales("CN", 3, [(3, 2, 5)], 20),
@@ -241,14 +240,21 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     Visit("gate quarantine", after=2),
     # Taken in while the days it touches are built without it.
     Visit(meanwhile=sales("CN", 3, [(1, 5, 9)], 21, "_b")),
+    # A price that sales of two days later are compared with. Alone: nothing else builds that day.
+    competitor_prices("CN", 2, [(2, 2, 310)], 22),
+    Visit(),
     # The correction lacks the row that was deleted; without it the change of the 2nd counts.
     stock_changes("CN", 3, [("U", 2, 31, 8)], 30),
     # One checkout was never begun, and one was completed a minute too late to be in time.
     checkout_pages("FR", 6, [(5, 1, 1, 0), (5, 2, 1, 61)], 30),
+    # A key whose older versions are of days that no file of this visit is of.
+    staff("FR", 6, {7: "Buyer"}, 30),
     # Built and not published, with nothing coming after it that would publish the same again.
     members("FR", 8, {1: "Metz"}, 22),
     Visit("batch-day publication"),
     sales("FR", 11, [(11, 1, 1)], 23),
+    # A day that only late rows build.
+    weather("FR", 11, [(3, "Nantes", 8)], 23),
     Visit("business-day publication"),
 ]
 
