@@ -134,16 +134,20 @@ candidates as (
 
 ),
 
+candidate_customers as (
+
+    select distinct
+        country,
+        customer_id
+    from candidates
+
+),
+
 candidates_staged as (
 
     select staged_customers.*
     from staged_customers
-    inner join (
-        select distinct
-            country,
-            customer_id
-        from candidates
-    ) as candidate_customers
+    inner join candidate_customers
         on {{ same('candidate_customers', 'staged_customers', ['country', 'customer_id']) }}
 
 ),

@@ -131,17 +131,21 @@ customer_versions as (
 
 ),
 
+distinct_customers as (
+
+    select distinct
+        country,
+        customer_id
+    from touched_customers
+
+),
+
 linked_contacts as (
 
     select contacts.*
     from contacts
-    inner join (
-        select distinct
-            country,
-            customer_id
-        from touched_customers
-    ) as customers
-        on {{ same('customers', 'contacts', ['country', 'customer_id']) }}
+    inner join distinct_customers
+        on {{ same('distinct_customers', 'contacts', ['country', 'customer_id']) }}
 
 ),
 
@@ -178,7 +182,7 @@ contacts_of_customers as (
         days_of_change.batch_date,
         linked_contacts.*,
         row_number() over (
-            partition by days_of_change.country, days_of_change.customer_id, days_of_change.batch_date
+            partition by {{ prefixed('days_of_change', ['country', 'customer_id', 'batch_date']) }}
             -- an address says more than a telephone, then the contact that is there longest
             order by
                 linked_contacts.matched_by asc nulls last,
