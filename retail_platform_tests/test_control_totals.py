@@ -212,6 +212,19 @@ def test_two_control_files_are_one_too_many_until_one_is_gone(beside: Desk) -> N
     assert beside.facts("partner_sales", KEY).control_totals["rows"] == "1"
 
 
+def test_the_order_of_a_listing_changes_nothing(beside: Desk) -> None:
+    deliver(beside, sales("1"), "row_count=1\ntotal=1")
+    beside.deliver(f"{FILE}.json", '{"row_count": 2, "total": 1}')
+    listed = sorted(beside.lake.list("inbox/"), key=lambda o: o.path)
+    plans = [
+        plan_arrivals(objects, beside.contracts, REGISTRY, first_day=FIRST_DAY, now=NOW)
+        for objects in (listed, listed[::-1])
+    ]
+    assert plans[0] == plans[1]
+    (one,) = (a for a in plans[0].arrivals if a.controls)
+    assert [c.path for c in one.controls] == [f"inbox/{FILE}.ctl", f"inbox/{FILE}.json"]
+
+
 @pytest.mark.parametrize("first", [FILE, f"{FILE}.json"])
 def test_whichever_half_comes_first_waits_for_the_other(beside: Desk, first: str) -> None:
     halves = {FILE: sales("1"), f"{FILE}.json": '{"row_count": 1, "total": 1}'}

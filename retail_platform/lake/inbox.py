@@ -187,7 +187,8 @@ def plan_arrivals(
     def read(name: str) -> FileName:
         return read_file_name(name, contracts, registry, first_day, now.date(), last_day)
 
-    for obj in objects:
+    # Folders are listed in any order, and a file refused before is known by its control files.
+    for obj in sorted(objects, key=lambda o: o.path):
         name = inbox_name(obj)
         if is_temporary(name):
             continue
