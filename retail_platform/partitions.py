@@ -100,6 +100,14 @@ class Slices:
             Partition(self.countries[-1], self.last_day),
         )
 
+    def condition(self, day: str) -> str:
+        """SQL: rows of these partitions, of a table with `country` and this column of days."""
+        countries = ", ".join(f"'{c}'" for c in self.countries)
+        return (
+            f"{day} between date '{self.first_day}' and date '{self.last_day}' "
+            f"and country in ({countries})"
+        )
+
     def run_tags(self) -> dict[str, str]:
         """Tags that make one Dagster run cover exactly these partitions."""
         first, last = self.ends

@@ -61,8 +61,8 @@ from (
 {% endmacro %}
 
 {#- Predicate: a version of a dimension is the one that was valid on a day. -#}
-{% macro valid_on(version, day) -%}
-    {{ version }}.valid_from <= {{ day }}
+{% macro valid_on(version, day, since='valid_from') -%}
+    {{ version }}.{{ since }} <= {{ day }}
         and coalesce({{ version }}.valid_to > {{ day }}, true)
 {%- endmacro %}
 
@@ -85,6 +85,5 @@ from (
 
         meta={'reads': {'dim_product': {'days_after': var('lookback_days') - 1, ...}}} -#}
 {% macro applies_on(version, day) -%}
-    {{ version }}.applies_from <= {{ day }}
-        and coalesce({{ version }}.valid_to > {{ day }}, true)
+    {{ valid_on(version, day, since='applies_from') }}
 {%- endmacro %}

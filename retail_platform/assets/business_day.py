@@ -146,12 +146,8 @@ def _facts_above(specs: Sequence[dg.AssetSpec]) -> dict[dg.AssetKey, frozenset[s
 
 def _days_without_rate(warehouse: Warehouse, fact: str, slices: Slices) -> list[Partition]:
     """Days that have something to convert but no facts."""
-    countries = ", ".join(f"'{c}'" for c in slices.countries)
     # Said of both tables: a join would read the facts of all days.
-    inside = (
-        f"business_date between date '{slices.first_day}' and date '{slices.last_day}' "
-        f"and country in ({countries})"
-    )
+    inside = slices.condition("business_date")
     rows = warehouse.query(
         f"select country, business_date from intermediate.{_CONVERTED[fact]} where {inside} "
         f"except select country, business_date from marts.{fact} where {inside} "

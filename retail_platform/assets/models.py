@@ -96,11 +96,9 @@ class TableRun(ABC):
 
     def row_counts(self, slices: Slices) -> dict[dg.AssetKey, dict[Partition, int]]:
         """Rows per table and partition inside the slices, in one query."""
-        countries = ", ".join(f"'{c}'" for c in slices.countries)
         statement = " union all ".join(
             f"select {n}, country, {m.day}, count(*) from {m.address} "
-            f"where {m.day} between date '{slices.first_day}' and date '{slices.last_day}' "
-            f"and country in ({countries}) group by all"
+            f"where {slices.condition(m.day)} group by all"
             for n, m in enumerate(self.tables.values())
         )
         counts: dict[dg.AssetKey, dict[Partition, int]] = {key: {} for key in self.tables}

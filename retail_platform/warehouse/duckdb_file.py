@@ -349,7 +349,6 @@ class DuckDBWarehouse:
         self, table: str, columns: Mapping[str, str], rows: pl.DataFrame, slices: Slices
     ) -> None:
         """Make a table of business days hold exactly these rows in these slices."""
-        countries = ", ".join(f"'{country}'" for country in slices.countries)
         spelled = ", ".join(f"{name} {sql_type}" for name, sql_type in columns.items())
         cast = ", ".join(f"cast({name} as {sql_type})" for name, sql_type in columns.items())
         with self.connect() as connection:
@@ -358,10 +357,7 @@ class DuckDBWarehouse:
             try:
                 connection.execute(f"create schema if not exists {table.partition('.')[0]}")
                 connection.execute(f"create table if not exists {table} ({spelled})")
-                connection.execute(
-                    f"delete from {table} where country in ({countries}) and business_date "
-                    f"between date '{slices.first_day}' and date '{slices.last_day}'"
-                )
+                connection.execute(f"delete from {table} where {slices.condition('business_date')}")
                 connection.execute(
                     f"insert into {table} ({', '.join(columns)}) select {cast} from incoming_rows "
                     "order by business_date, country"

@@ -332,16 +332,12 @@ class SnowflakeWarehouse:
         self, table: str, columns: Mapping[str, str], rows: pl.DataFrame, slices: Slices
     ) -> None:
         """Make a table of business days hold exactly these rows in these slices."""
-        countries = ", ".join(f"'{country}'" for country in slices.countries)
         spelled = ", ".join(f"{name} {_type(t)}" for name, t in columns.items())
         with self.connect():
             self._execute(f"create table if not exists {table} ({spelled})")
             self._execute("begin")
             try:
-                self._execute(
-                    f"delete from {table} where country in ({countries}) and business_date "
-                    f"between date '{slices.first_day}' and date '{slices.last_day}'"
-                )
+                self._execute(f"delete from {table} where {slices.condition('business_date')}")
                 self._insert(f"{table} ({', '.join(columns)})", rows.select(*columns).rows())
                 self._execute("commit")
             except BaseException:
