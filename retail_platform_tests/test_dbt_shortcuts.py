@@ -4,6 +4,7 @@ A release of dbt that moves one of the places they replace fails here.
 """
 
 import io
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,8 @@ from dbt.context.base import BaseContext
 from dbt.context.macros import MacroNamespace
 from dbt.contracts.graph.manifest import Manifest
 from dbt.events.types import LogTestResult, MainEncounteredError
+from dbt.graph import Graph
+from dbt.graph.selector import NodeSelector
 from dbt.graph.selector_methods import QualifiedNameSelectorMethod
 from dbt.plugins.manager import PluginManager
 from dbt_common.behavior_flags import BehaviorFlagRendered
@@ -37,6 +40,8 @@ CALLERS = {
     "get_prefixed_modules": PluginManager.from_modules,
     "get_graph_summary": Compiler.compile,
     "link_graph": Compiler.compile,
+    "add_test_edges": Compiler.compile,
+    "get_subset_graph": NodeSelector.get_graph_queue,
     "node_is_match": QualifiedNameSelectorMethod.search,
     "compile": jinja2.Environment.from_string,
     "get_context_modules": BaseContext.modules.fget,
@@ -98,7 +103,9 @@ def test_a_project_is_linked_once_and_anew_when_it_has_changed(manifest: Manifes
         linker = Linker()
         linker.link_graph(project)
         found = set(linker.nodes()), set(linker.edges())
-        linker.dependency("test.of_a_build", next(iter(linker.nodes())))
+        project.build_parent_and_child_maps()
+        linker.add_test_edges(project)  # as `dbt build` does, in a graph of its own
+        assert set(linker.edges()) > found[1]
         return found
 
     project = manifest.deepcopy()
@@ -109,6 +116,33 @@ def test_a_project_is_linked_once_and_anew_when_it_has_changed(manifest: Manifes
     del project.nodes[test]
     assert linked(project)[0] == expected[0] - {test}
     assert linked(manifest) == expected
+
+
+def test_a_graph_of_few_nodes_has_the_same_edges(manifest: Manifest) -> None:
+    linker = Linker()
+    linker.link_graph(manifest)
+    graph = Graph(linker.graph)
+    models = sorted(node for node in linker.nodes() if node.startswith("model."))
+    chance = random.Random(1)
+    selections = [
+        *([model] for model in models[:5]),
+        *(chance.sample(models, n) for n in (2, 5, 20, 60)),
+        models,
+        chance.sample(sorted(linker.nodes()), 200),
+        [],
+    ]
+
+    def kept() -> list[tuple[list[str], set[Any]]]:
+        found = [graph.get_subset_graph(selection).graph for selection in selections]
+        return [(list(each.nodes), set(each.edges)) for each in found]
+
+    ours = kept()
+    with dbt_as_it_is():
+        assert ours == kept()
+    assert ours[-3][1], "models of models"
+    for subset in (graph.get_subset_graph, Graph.get_subset_graph.__wrapped__.__get__(graph)):  # type: ignore[attr-defined]
+        with pytest.raises(ValueError, match="disabled"):
+            subset([*models, "model.retail_platform.no_such"])
 
 
 def lines_of(manager: EventManager, level: EventLevel, events: Sequence[tuple[Any, Any]]) -> str:

@@ -5,7 +5,7 @@ All of this reaches into dbt where it publishes nothing. A release that lacks on
 is as slow there as without this module, and a test fails.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ def shortcuts() -> list[Shortcut]:
     from dbt.compilation import Linker
     from dbt.context import base
     from dbt.context.macros import MacroNamespace
+    from dbt.graph import Graph
     from dbt.graph.selector_methods import QualifiedNameSelectorMethod
     from dbt.plugins.manager import PluginManager
     from dbt_common.behavior_flags import BehaviorFlagRendered
@@ -44,6 +45,8 @@ def shortcuts() -> list[Shortcut]:
         Shortcut(PluginManager, "get_prefixed_modules", _one_search_for_plugins),
         Shortcut(Linker, "get_graph_summary", _no_graph_summary),
         Shortcut(Linker, "link_graph", _one_graph_of_a_project),
+        Shortcut(Linker, "add_test_edges", _edges_of_a_build_alone),
+        Shortcut(Graph, "get_subset_graph", _selected_nodes_alone),
         Shortcut(QualifiedNameSelectorMethod, "node_is_match", _no_second_look_at_other_names),
         Shortcut(MacroFuzzEnvironment, "compile", _each_template_once),
         Shortcut(base, "get_context_modules", _one_list_of_modules),
@@ -77,10 +80,47 @@ def _one_graph_of_a_project(link: Callable[..., Any]) -> Callable[..., Any]:
         if linked.get("manifest") is not manifest or linked["nodes"] != nodes:
             link(self, manifest)
             linked.update(manifest=manifest, nodes=nodes, graph=self.graph)
-        # `dbt build` adds edges to its own
-        self.graph = linked["graph"].copy()
+        self.graph = linked["graph"]
 
     return link_graph
+
+
+def _edges_of_a_build_alone(add: Callable[..., Any]) -> Callable[..., Any]:
+    """`dbt build` has tests before models in its graph; other commands share theirs."""
+
+    def add_test_edges(self: Any, manifest: Any) -> None:
+        self.graph = self.graph.copy()
+        add(self, manifest)
+
+    return add_test_edges
+
+
+def _selected_nodes_alone(_: Callable[..., Any]) -> Callable[..., Any]:
+    """To keep a few nodes of a graph, dbt copies it and removes all others, one by one.
+
+    What is reached over nodes that are not selected is an edge, as there.
+    """
+
+    def get_subset_graph(self: Any, selected: Iterable[str]) -> Any:
+        wanted = set(selected)
+        missing = wanted - self.graph.nodes
+        if missing:
+            raise ValueError(f"Not in the graph, or disabled: {', '.join(sorted(missing))}.")
+        subset = type(self.graph)()
+        # in the order of the graph, which is that in which dbt runs what could run at once
+        subset.add_nodes_from(node for node in self.graph if node in wanted)
+        for node in wanted:
+            ahead, seen = list(self.graph.successors(node)), {node}
+            while ahead:
+                reached = ahead.pop()
+                if reached in wanted:
+                    subset.add_edge(node, reached)
+                elif reached not in seen:
+                    seen.add(reached)
+                    ahead += self.graph.successors(reached)
+        return type(self)(subset)
+
+    return get_subset_graph
 
 
 _LINKED = (
