@@ -252,6 +252,13 @@ def answers(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
                 kind: log.get_latest_storage_id_by_partition(key, kind)
                 for kind in (MATERIALIZATION, OBSERVATION, PLANNED)
             },
+            "ids of partitions": log.get_latest_storage_id_by_partition(
+                key, MATERIALIZATION, partitions={"CN|2025-01-02", "FR|2025-01-01", "none"}
+            ),
+            "ids since": [
+                log.get_latest_storage_id_by_partition(key, PLANNED, after_cursor=after)
+                for after in (0, 3, 10, 20)
+            ],
             "tags by partition": log.get_latest_tags_by_partition(
                 key, MATERIALIZATION, ["dagster/data_version", "dagster/partition/country"]
             ),
@@ -925,6 +932,12 @@ class TestPostgres:
         store_in_both(stock, batched, recorded, size=50)
         run_id = recorded.run.run_id
         assert answers(batched, run_id) == answers(stock, run_id)
+        for instance in (stock, batched):
+            instance.wipe_assets([MART])  # on SQLite its events go, here they stay
+        expected = answers(stock, run_id)
+        assert answers(batched, run_id) == expected
+        assert expected["raw"]["ids"][MATERIALIZATION]
+        assert expected["mart"]["ids"][MATERIALIZATION] == {}
 
     @pytest.mark.parametrize("method", ["store_event", "store_event_batch"])
     def test_same_answers_after_announcing_a_range(
