@@ -161,7 +161,7 @@ class Settings:
     Attributes:
         environment: `local` (embedded: folder + DuckDB) or `prod`.
         home: folder of everything mutable on this machine.
-        lake_url: root of the lake; a ``file://`` or ``s3://`` address.
+        lake_url: root of the lake; an address with file:, s3:, gs:, az: or abfss:.
         contracts_paths: folders with additional feed contracts.
         countries_file: registry that replaces the shipped one.
         sources_file: services and databases that are pulled; nothing is pulled without it.
@@ -252,9 +252,11 @@ class Settings:
                 message = "RETAIL_LAKE_URL is not set; production needs s3://bucket/prefix."
                 raise ConfigurationError(message)
             lake_url = (home / "lake").as_uri()
-        if not re.match(r"(file|s3|gs|az)://.", lake_url):
+        if not re.match(r"(file|s3|gs|az|abfss)://.", lake_url):
             raise ConfigurationError(
-                f"RETAIL_LAKE_URL is {lake_url!r}; expected s3://bucket/prefix or file:///folder."
+                f"RETAIL_LAKE_URL is {lake_url!r}; expected s3://bucket/prefix or file:///folder "
+                "(Google: gs://bucket/prefix; Azure: az://container/prefix or "
+                "abfss://container@account.dfs.core.windows.net/prefix)."
             )
         countries = env.get("RETAIL_COUNTRIES_FILE", "")
         sources = env.get("RETAIL_SOURCES_FILE", "")
@@ -298,6 +300,11 @@ def _snowflake(env: Mapping[str, str], lake_url: str) -> SnowflakeAccount | None
         raise ConfigurationError(
             f"RETAIL_WAREHOUSE is 'snowflake', but the lake is {lake_url}, which its stage cannot "
             "reach; set RETAIL_LAKE_URL to s3://bucket/prefix."
+        )
+    if lake_url.startswith("az://"):
+        raise ConfigurationError(
+            f"RETAIL_WAREHOUSE is 'snowflake', but the lake is {lake_url}, which does not say in "
+            "which account; expected abfss://container@account.dfs.core.windows.net/prefix."
         )
     return SnowflakeAccount.from_env(env)
 

@@ -73,6 +73,10 @@ class TestSettings:
         [
             ({"RETAIL_WAREHOUSE": "postgres"}, "'postgres'; expected one of: duckdb, snowflake"),
             ({"RETAIL_LAKE_URL": ""}, "its stage cannot reach; set RETAIL_LAKE_URL to s3://"),
+            (
+                {"RETAIL_LAKE_URL": "az://lake/a"},
+                "in which account; expected abfss://container@acc",
+            ),
             ({"SNOWFLAKE_ROLE": ""}, "not set: SNOWFLAKE_ROLE"),
             ({"SNOWFLAKE_STAGE": "lake"}, "SNOWFLAKE_STAGE is 'lake'; expected schema.stage"),
             ({"SNOWFLAKE_DATABASE": "a; drop"}, "SNOWFLAKE_DATABASE is 'a; drop'; expected a name"),

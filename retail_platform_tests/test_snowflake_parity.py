@@ -414,8 +414,16 @@ class TestDoctor:
         assert re.search(r", [1-9]\d* files loaded$", seen)
 
     def test_what_is_missing(self, worlds: Worlds, account: SnowflakeAccount) -> None:
-        elsewhere = {"s3://other/lake": account, worlds.lake_url: replace(account, stage="raw.no")}
-        said = ["lies over s3://.*they must be the same", "'raw.no', which role RETAIL_LOADER"]
+        elsewhere = {
+            "s3://other/lake": account,
+            "gs://other/lake": account,
+            worlds.lake_url: replace(account, stage="raw.no"),
+        }
+        said = [
+            "lies over s3://.*they must be the same",
+            "which a stage calls gcs://other/lake/; they must be the same",
+            "'raw.no', which role RETAIL_LOADER",
+        ]
         for (url, changed), words in zip(elsewhere.items(), said, strict=True):
             with pytest.raises(ConfigurationError, match=words):
                 SnowflakeWarehouse(changed, "local").examine(url)

@@ -29,7 +29,7 @@ from retail_platform.cli.app import app
 from retail_platform.contract import Protect
 from retail_platform.errors import ConfigurationError
 from retail_platform.operate.account.checks import Account, check, read_account, refuse
-from retail_platform.operate.account.environments import read_environment
+from retail_platform.operate.account.environments import SETUP_DIR, read_environment
 from retail_platform.operate.account.scripts import (
     FIRST,
     LAYERS,
@@ -54,6 +54,13 @@ from retail_platform_tests.snowflake_account import (
 DBT = PROJECT_DIR / "dbt_project"
 EVERYTHING = {"load_without_orchestrator": True}
 MASKED = "***"
+TENANT = "0f1e2d3c-0000-4000-8000-123456789abc"
+ON_GCS = {"lake_url": "gs://bucket/lake", "lake_role_arn": None}
+ON_AZURE = {
+    "lake_url": "abfss://lake@account.dfs.core.windows.net/retail",
+    "lake_role_arn": None,
+    "lake_tenant_id": TENANT,
+}
 
 AS_TEXT = {
     **dict.fromkeys(
@@ -482,8 +489,10 @@ class TestEnvironments:
     @pytest.mark.parametrize(
         ("variable", "value", "said"),
         [
-            ("RETAIL_LAKE_URL", "s3://bucket/it's", "lake_url: String should match"),
-            ("RETAIL_LAKE_URL", "file:///lake", "lake_url: String should match"),
+            ("RETAIL_LAKE_URL", "s3://bucket/it's", "lake_url: it is .* which no stage of Snow"),
+            ("RETAIL_LAKE_URL", "file:///lake", "lake_url: it is .* which no stage of Snow"),
+            ("RETAIL_LAKE_URL", "az://lake/a", "or abfss://container@account"),
+            ("RETAIL_LAKE_URL", "gs://bucket/lake", "a lake on GCS knows no lake_role_arn"),
             ("RETAIL_LAKE_ROLE_ARN", "lake", "lake_role_arn: String should match"),
             ("RETAIL_FAILURES_TOPIC_ARN", "arn:aws:sns", "failures.topic_arn: String should"),
             ("RETAIL_BI_PUBLIC_KEY", "ssh-rsa AAAA", "public_keys.bi.0: is no RSA public key"),
@@ -497,6 +506,52 @@ class TestEnvironments:
     ) -> None:
         with pytest.raises(ConfigurationError, match=said):
             read_environment("prod", variable={**VARIABLES, variable: value}.__getitem__)
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"lake_role_arn": None}, "a lake on S3 needs lake_role_arn"),
+            ({"lake_tenant_id": TENANT}, "a lake on S3 knows no lake_tenant_id"),
+            ({**ON_AZURE, "lake_tenant_id": None}, "a lake on AZURE needs lake_tenant_id"),
+            ({**ON_AZURE, "lake_tenant_id": "mine"}, "lake_tenant_id: String should match"),
+            ({**ON_GCS, "load_without_orchestrator": True}, "needs a lake on S3"),
+        ],
+    )
+    def test_a_storage_integration_is_told_what_its_provider_needs(
+        self, tmp_path: Path, changed: Mapping[str, Any], said: str
+    ) -> None:
+        path = tmp_path / "environments.yml"
+        given = yaml.safe_load((SETUP_DIR / "environments.yml").read_text("utf-8"))
+        path.write_text(yaml.safe_dump({"prod": {**given["prod"], **changed}}), "utf-8")
+        with pytest.raises(ConfigurationError, match=said):
+            read_environment("prod", path, variable=VARIABLES.__getitem__)
+
+    @pytest.mark.parametrize(
+        ("on", "integration", "url"),
+        [
+            (ON_GCS, "storage_provider = 'GCS'", "gcs://bucket/lake/"),
+            (
+                ON_AZURE,
+                f"azure_tenant_id = '{TENANT}'",
+                "azure://account.blob.core.windows.net/lake/retail/",
+            ),
+        ],
+        ids=["GCS", "AZURE"],
+    )
+    def test_a_lake_on_another_store_has_its_integration_and_stage(
+        self, on: Mapping[str, Any], integration: str, url: str
+    ) -> None:
+        made = rendered(**on)
+        text = made.migrations["R__40_lake.sql"]
+        assert integration in text
+        assert "aws" not in text.split("create notification integration")[0]
+        assert text.count(f"('{url}')") == 2
+        assert text.count(f"url = '{url}'") == 2
+        assert problems_of(made.scripts) == []
+        for statement in statements("", text):
+            if statement.kind in ("storage integration", "stage"):
+                tree = sqlglot.parse_one(statement.text, dialect="snowflake")
+                assert not isinstance(tree, exp.Command)
 
     def test_a_private_key_is_refused_and_not_shown(self) -> None:
         secret = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -20,7 +20,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,15 +28,11 @@ from typing import IO, TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlparse
 
 import obstore
-from obstore.exceptions import (
-    AlreadyExistsError,
-    GenericError,
-    InvalidPathError,
-    PermissionDeniedError,
-)
+from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 from obstore.store import LocalStore, ObjectStore, S3Store, from_url
 
 from retail_platform.errors import ConfigurationError
+from retail_platform.lake.refusals import refusal, summary
 from retail_platform.partitions import Partition
 
 if TYPE_CHECKING:
@@ -76,8 +72,9 @@ class LakeObject:
 class Lake:
     """Reads and writes lake objects; knows nothing about what is in them."""
 
-    def __init__(self, store: ObjectStore, local_root: Path | None = None) -> None:
+    def __init__(self, store: ObjectStore, url: str, local_root: Path | None = None) -> None:
         self._store = store
+        self._url = url
         self.local_root = local_root
 
     @classmethod
@@ -85,29 +82,43 @@ class Lake:
         """Open a lake by address.
 
         Args:
-            url: ``file:///...`` or ``s3://bucket/prefix`` (also gs:// and az://). Credentials and
+            url: ``file:///...``, ``s3://bucket/prefix``, ``gs://bucket/prefix``,
+                ``az://container/prefix`` (the account is in ``AZURE_STORAGE_ACCOUNT_NAME``) or
+                ``abfss://container@account.dfs.core.windows.net/prefix``. Credentials and
                 endpoints come from the provider's own variables, e.g. ``AWS_ENDPOINT_URL`` (one
                 that starts with ``http:`` needs ``AWS_ALLOW_HTTP=true`` as well).
+
+        Raises:
+            ConfigurationError: what there is to identify by cannot be used. That there is nothing,
+                or no such bucket, the first listing, reading or writing says.
         """
         if urlparse(url).scheme == "file":
             root = Path(unquote(urlparse(url).path))
             (root / INBOX).mkdir(parents=True, exist_ok=True)
-            return cls(LocalStore(root), local_root=root)
-        return cls(from_url(url))
+            return cls(LocalStore(root), url, local_root=root)
+        with _explaining("", url):
+            return cls(from_url(url), url)
 
     def list(self, prefix: str) -> Iterator[LakeObject]:
-        """All objects below a prefix; objects with impossible names are not `addressable`."""
+        """All objects below a prefix; objects with impossible names are not `addressable`.
+
+        Raises:
+            ConfigurationError: no such bucket, nothing to identify by, or an impossible name in a
+                store that cannot be listed around it.
+            PermissionError: the platform may not list it.
+        """
         try:
-            metas = [meta for page in obstore.list(self._store, prefix) for meta in page]
-        except InvalidPathError:
+            with self._explaining(prefix):
+                metas = [meta for page in obstore.list(self._store, prefix) for meta in page]
+        except InvalidPathError as exc:
             # One such name, and the store's client refuses to list anything: neighbours included.
-            yield from self._list_with_odd_names(prefix)
+            yield from self._list_with_odd_names(prefix, exc)
             return
         for meta in metas:
             if not (self.local_root is None and _is_folder_marker(meta["path"], meta["size"])):
                 yield _described(meta)
 
-    def _list_with_odd_names(self, prefix: str) -> Iterator[LakeObject]:
+    def _list_with_odd_names(self, prefix: str, error: Exception) -> Iterator[LakeObject]:
         if self.local_root:
             yield from self._walk(self.local_root, prefix)
         elif isinstance(self._store, S3Store):
@@ -115,8 +126,9 @@ class Lake:
         else:
             raise ConfigurationError(
                 f"An object below {prefix} has a name with an empty folder, '..' or a control "
-                "character in it, and this store cannot list it. Rename or remove the object."
-            )
+                "character in it, and this store cannot list it. Rename or remove the object. It "
+                f"said: {summary(error)}"
+            ) from error
 
     def _walk(self, root: Path, prefix: str) -> Iterator[LakeObject]:
         for folder, _, names in os.walk(root / prefix):
@@ -136,7 +148,8 @@ class Lake:
     def head(self, path: str) -> LakeObject | None:
         """What a listing would show for one object, or None when it is not there."""
         try:
-            return _described(obstore.head(self._store, path))
+            with self._explaining(path):
+                return _described(obstore.head(self._store, path))
         except FileNotFoundError:
             return None
 
@@ -159,7 +172,7 @@ class Lake:
             FileNotFoundError: there is no such object.
             PermissionError: there is, but the platform may not read it.
         """
-        with _telling_refusals(path):
+        with self._explaining(path):
             if self.local_root:  # a sixth of what the way through the store costs
                 return (self.local_root / path).read_bytes()
             return bytes(obstore.get(self._store, path).bytes())
@@ -171,13 +184,16 @@ class Lake:
             FileNotFoundError, PermissionError: as `get`.
         """
         if self.local_root:
-            with _telling_refusals(path), (self.local_root / path).open("rb") as file:
+            with self._explaining(path), (self.local_root / path).open("rb") as file:
                 yield from iter(lambda: file.read(size), b"")
             return
-        with _telling_refusals(path):
+        with self._explaining(path):
             stream = obstore.get(self._store, path).stream(min_chunk_size=size)
         for chunk in stream:
             yield bytes(chunk)
+
+    def _explaining(self, path: str) -> AbstractContextManager[None]:
+        return _explaining(path, self._url)
 
     def get_many(self, paths: Sequence[str]) -> Iterator[bytes | None]:
         """Contents in the order asked for; None where there is no object."""
@@ -236,14 +252,16 @@ class Lake:
 
     def put(self, path: str, data: bytes | IO[bytes]) -> None:
         """Create or replace an object; a reader sees the old or the new content, never half."""
-        obstore.put(self._store, path, data)
+        with self._explaining(path):
+            obstore.put(self._store, path, data)
 
     def put_file(self, path: str, file: Path) -> None:
         """Create or replace an object from a file; once this returns, a power cut cannot undo it.
 
         Elsewhere a store keeps what it has accepted; a local disk is asked to write it now.
         """
-        obstore.put(self._store, path, file)
+        with self._explaining(path):
+            obstore.put(self._store, path, file)
         if self.local_root:
             target = self.local_root / path
             for written in (target, target.parent):
@@ -257,7 +275,8 @@ class Lake:
     def put_new(self, path: str, data: bytes) -> bool:
         """Create an object; False, and nothing changes, when there is one already."""
         try:
-            obstore.put(self._store, path, data, mode="create")
+            with self._explaining(path):
+                obstore.put(self._store, path, data, mode="create")
         except AlreadyExistsError:
             return False
         return True
@@ -271,7 +290,7 @@ class Lake:
         """Copy objects to new names, server side where the store can; one that is gone is not."""
 
         def one(pair: tuple[str, str]) -> None:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError), self._explaining(pair[0]):
                 obstore.copy(self._store, *pair)
 
         for _ in self.each(one, pairs):
@@ -281,7 +300,7 @@ class Lake:
         """Delete objects; one that is gone already is fine."""
 
         def one(path: str) -> None:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError), self._explaining(path):
                 obstore.delete(self._store, path)
 
         for _ in self.each(one, paths):
@@ -289,16 +308,15 @@ class Lake:
 
 
 @contextmanager
-def _telling_refusals(path: str) -> Iterator[None]:
-    """Every store has its own error for an object that exists but may not be read."""
+def _explaining(path: str, url: str) -> Iterator[None]:
+    """Every store has its own error for the same trouble."""
     try:
         yield
-    except (PermissionDeniedError, PermissionError) as exc:
-        raise PermissionError(f"access to {path} is denied") from exc
-    except GenericError as exc:
-        if "permission denied" not in str(exc).lower():
-            raise
-        raise PermissionError(f"access to {path} is denied") from exc
+    except (BaseError, PermissionError, FileNotFoundError) as exc:
+        told = refusal(exc, path, url)
+        if told:
+            raise told from exc
+        raise
 
 
 def _described(meta: "ObjectMeta") -> LakeObject:
@@ -311,8 +329,10 @@ def _version(tag: str, modified: datetime) -> str:
     """A tag of S3 tells contents apart, but not two deliveries of the same content.
 
     Whole seconds, because that is what every store tells in listings and for single objects alike.
+    Azure puts the tag into quotes for a single object only.
     """
-    return f"{tag}@{int(modified.timestamp())}"
+    bare = tag.strip('"')
+    return f"{bare}@{int(modified.timestamp())}"
 
 
 def _is_addressable(path: str) -> bool:

@@ -23,6 +23,7 @@ from snowflake.connector.errors import Error, ProgrammingError
 
 from retail_platform.contract import Drift, FeedContract
 from retail_platform.errors import ConfigurationError, LoadMismatch
+from retail_platform.lake.address import stage_url
 from retail_platform.lake.schemas import EXTRA
 from retail_platform.lake.store import Lake
 from retail_platform.partitions import LOOKBACK_DAYS, Partition, Slices
@@ -418,6 +419,7 @@ class SnowflakeWarehouse:
 
     def _examine_stage(self, session: SnowflakeConnection, lake_url: str) -> None:
         account = self._account
+        expected = stage_url(lake_url)
         schema, name = account.stage.split(".")
         with session.cursor() as cursor:
             try:
@@ -434,13 +436,13 @@ class SnowflakeWarehouse:
         if not urls:
             raise ConfigurationError(
                 f"SNOWFLAKE_STAGE is {account.stage!r}, which role {account.role} does not see in "
-                f"database {account.database}. Create it over {lake_url}/, or grant usage on it; "
+                f"database {account.database}. Create it over {expected}, or grant usage on it; "
                 "see snowflake_setup/README.md."
             )
-        if urls[0].rstrip("/") != lake_url.rstrip("/"):
+        if urls[0].rstrip("/") != expected.rstrip("/"):
             raise ConfigurationError(
-                f"Stage {account.stage} lies over {urls[0]}, but RETAIL_LAKE_URL is {lake_url}; "
-                "they must be the same place."
+                f"Stage {account.stage} lies over {urls[0]}, but RETAIL_LAKE_URL is {lake_url}, "
+                f"which a stage calls {expected}; they must be the same place."
             )
 
     def _own(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:

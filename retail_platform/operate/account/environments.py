@@ -14,9 +14,17 @@ import yaml
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from retail_platform.errors import ConfigurationError
+from retail_platform.lake.address import provider_of, stage_url
 from retail_platform.settings import PROJECT_DIR, secret, with_variables
 
 SETUP_DIR = PROJECT_DIR / "snowflake_setup"
@@ -43,14 +51,21 @@ def _public_key(text: str) -> str:
     return body
 
 
+def _lake(url: str) -> str:
+    try:
+        provider_of(url)
+    except ConfigurationError as exc:
+        raise ValueError(str(exc).replace("RETAIL_LAKE_URL", "it")) from exc
+    return url.rstrip("/")
+
+
 _Role = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+$")]
 _Topic = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w.-]+$")]
 _Key = Annotated[str, AfterValidator(_public_key)]
-_Lake = Annotated[
-    str,
-    Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]+(/[\w.=+-]+)*/?$"),
-    AfterValidator(lambda url: url.rstrip("/")),
-]
+_Tenant = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+_Lake = Annotated[str, AfterValidator(_lake)]
+_OF_PROVIDER = {"S3": "lake_role_arn", "AZURE": "lake_tenant_id"}
+"""What the storage integration of a provider has to be told; one of GCS nothing."""
 
 
 class _Strict(BaseModel):
@@ -88,11 +103,36 @@ class AccountEnvironment(_Strict):
     keep: bool
     data_retention_days: int = Field(ge=0, le=90)
     lake_url: _Lake
-    lake_role_arn: _Role
+    lake_role_arn: _Role | None = None
+    lake_tenant_id: _Tenant | None = None
     failures: Failures | None = None
     load_without_orchestrator: bool = False
     public_keys: Mapping[ServiceUser, Annotated[tuple[_Key, ...], Field(max_length=2)]]
     warehouses: Mapping[Workload, WarehouseSize]
+
+    @model_validator(mode="after")
+    def _fits_the_provider(self) -> "AccountEnvironment":
+        needed = _OF_PROVIDER.get(self.lake_provider)
+        for name in _OF_PROVIDER.values():
+            if (getattr(self, name) is None) == (name == needed):
+                verb = "needs" if name == needed else "knows no"
+                raise ValueError(f"a lake on {self.lake_provider} {verb} {name}")
+        if self.load_without_orchestrator and self.lake_provider != "S3":
+            raise ValueError(
+                "load_without_orchestrator needs a lake on S3: elsewhere pipes learn of new objects "
+                "through integrations that are not set up here"
+            )
+        return self
+
+    @property
+    def lake_provider(self) -> str:
+        """``S3``, ``GCS`` or ``AZURE``."""
+        return provider_of(self.lake_url)
+
+    @property
+    def lake_stage_url(self) -> str:
+        """Root of the lake as Snowflake spells it, with a slash at its end."""
+        return stage_url(self.lake_url)
 
 
 def read_environment(
@@ -122,7 +162,9 @@ def read_environment(
         found = AccountEnvironment.model_validate(_filled(document[name], variable))
     except ValidationError as exc:
         wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            ": ".join(
+                filter(None, (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")))
+            )
             for e in exc.errors()
         )
         raise ConfigurationError(f"{path}, environment {name}: {wrong}.") from exc

@@ -164,7 +164,12 @@ _SCHEDULE = (
     r"(?: error_integration = <integration:name>)?"
 )
 _KEY = r"'[A-Za-z0-9+/=]+'"
-_S3 = r"'s3://[^']+/'"
+_LAKE = r"'(?:s3|gcs|azure)://[^']+/'"
+_STORAGE = (
+    r"(?:storage_aws_role_arn = <:text> storage_allowed_locations = \('s3://[^']+/'\)|"
+    r"storage_allowed_locations = \('gcs://[^']+/'\)|"
+    r"azure_tenant_id = <:text> storage_allowed_locations = \('azure://[^']+/'\))"
+)
 
 _SHAPES: dict[str, re.Pattern[str]] = {
     kind: _shape(pattern)
@@ -219,12 +224,10 @@ _SHAPES: dict[str, re.Pattern[str]] = {
         # -------------------------------------------------------------------------------- the lake
         "storage integration": (
             r"create storage integration if not exists <integration:name> type = external_stage "
-            r"storage_provider = 'S3' enabled = true storage_aws_role_arn = <:text> "
-            rf"storage_allowed_locations = \({_S3}\){_COMMENT}"
+            rf"storage_provider = '(?:S3|GCS|AZURE)' enabled = true {_STORAGE}{_COMMENT}"
         ),
         "storage integration settings": (
-            r"alter storage integration <integration:name> set storage_aws_role_arn = <:text> "
-            rf"storage_allowed_locations = \({_S3}\)"
+            rf"alter storage integration <integration:name> set {_STORAGE}"
         ),
         "notification integration": (
             r"create notification integration if not exists <integration:name> enabled = true "
@@ -236,11 +239,11 @@ _SHAPES: dict[str, re.Pattern[str]] = {
             rf"type = (?:parquet use_logical_type = true|json){_COMMENT}"
         ),
         "stage": (
-            rf"create stage if not exists <stage:in_schema> url = {_S3} "
+            rf"create stage if not exists <stage:in_schema> url = {_LAKE} "
             rf"storage_integration = <integration:name>{_COMMENT}"
         ),
         "stage settings": (
-            rf"alter stage <stage:in_schema> set url = {_S3} "
+            rf"alter stage <stage:in_schema> set url = {_LAKE} "
             r"storage_integration = <integration:name>"
         ),
         # ---------------------------------------------------------------------------------- tables
