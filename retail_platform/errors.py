@@ -64,6 +64,10 @@ class KeysUnavailable(Transient):
     """The service that guards the keys of personal data does not answer or refuses."""
 
 
+class SecretsUnavailable(Transient):
+    """The service that keeps secrets does not answer."""
+
+
 class GateFault(Terminal):
     """The gate failed at a file; the text of the error is withheld, it may quote the file."""
 

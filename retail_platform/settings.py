@@ -124,24 +124,28 @@ _CREDENTIALS = ("SNOWFLAKE_PRIVATE_KEY_PATH", "SNOWFLAKE_PRIVATE_KEY", "SNOWFLAK
 
 def _one_credential(env: Mapping[str, str]) -> str:
     """Name of the variable that holds what the user is known by."""
-    found = [name for name in _CREDENTIALS if env.get(name)]
+    found = [name for name in _CREDENTIALS if env.get(name) or env.get(f"{name}_SECRET")]
     if len(found) != 1:
         raise ConfigurationError(
             f"{' and '.join(found) or 'None'} of {', '.join(_CREDENTIALS)} is set; expected "
             "exactly one: the path of a private key, the key itself (PEM, or base64 of it), or, "
-            "for emulators, a password."
+            "for emulators, a password. Of the latter two, _SECRET with the ARN or name of a "
+            "secret of AWS Secrets Manager may be set instead."
         )
     return found[0]
 
 
-def snowflake_credential() -> dict[str, str]:
+def snowflake_credential(secret: Callable[[str], str]) -> dict[str, str]:
     """What the user is known by, as dagster-snowflake names it; read when a connection opens.
+
+    Args:
+        secret: value of a variable, or of the secret that stands for it.
 
     Raises:
         ConfigurationError: none or several are set, or the key file is not there.
     """
     name = _one_credential(os.environ)
-    value = os.environ[name]
+    value = secret(name)
     if name == "SNOWFLAKE_PASSWORD":
         return {"password": value}
     if name == "SNOWFLAKE_PRIVATE_KEY_PATH" and not Path(value).is_file():
@@ -149,9 +153,11 @@ def snowflake_credential() -> dict[str, str]:
             f"SNOWFLAKE_PRIVATE_KEY_PATH is {value!r}, where no file is; expected the private key "
             "(PEM, PKCS #8) whose public key ALTER USER ... SET RSA_PUBLIC_KEY has been given."
         )
-    phrase = os.environ.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE", "")
+    phrase = "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"
     key = {name.removeprefix("SNOWFLAKE_").lower(): value}
-    return {**key, "private_key_password": phrase} if phrase else key
+    if not (given(phrase) or secret_reference(phrase)):
+        return key
+    return {**key, "private_key_password": secret(phrase)}
 
 
 @dataclass(frozen=True)
@@ -347,19 +353,17 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 """How files of an installation (sources, alert channels) name a secret: ``${SHOP_TOKEN}``."""
 
 
-def secret(name: str) -> str:
-    """The value of a variable that such a file names.
-
-    Raises:
-        ConfigurationError: it is not set, or set to nothing.
-    """
-    value = os.environ.get(name, "")
-    if not value:
-        raise ConfigurationError(f"variable {name} is not set, and ${{{name}}} stands for it.")
-    return value
+def given(name: str) -> str:
+    """What a variable that such a file names holds; empty when it is not set."""
+    return os.environ.get(name, "")
 
 
-def with_variables(text: str, read: Callable[[str], str] = secret) -> str:
+def secret_reference(name: str) -> str:
+    """The secret of AWS Secrets Manager that stands for a variable, as ``<ARN or name>[#key]``."""
+    return os.environ.get(f"{name}_SECRET", "").strip()
+
+
+def with_variables(text: str, read: Callable[[str], str]) -> str:
     """Text with every ``${NAME}`` replaced by the value of that variable.
 
     Args:

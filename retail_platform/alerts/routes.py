@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from retail_platform.alerts.alert import Alert, Kind, Severity
 from retail_platform.errors import ConfigurationError
+from retail_platform.secrets import secret
 from retail_platform.settings import with_variables
 
 LOG = "log"
@@ -108,7 +109,7 @@ class Routes(BaseModel):
             ConfigurationError: a variable is not set; the message names it and the channel.
         """
         try:
-            return with_variables(self.channels[name])
+            return with_variables(self.channels[name], secret)
         except ConfigurationError as exc:
             raise ConfigurationError(f"channel {name}: {exc}") from exc
 

@@ -35,7 +35,7 @@ from retail_platform.pull.sources import Source
 from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import pulled_source
 from retail_platform.resources import LakeResource
-from retail_platform.settings import secret
+from retail_platform.secrets import secret
 
 _SECONDS_BETWEEN_TRIES = 60
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from retail_platform.errors import ConfigurationError, WarehouseBusy
+from retail_platform.secrets import secret
 from retail_platform.settings import SnowflakeAccount, snowflake_credential
 from retail_platform.warehouse.raw_tables import RAW_SCHEMA
 
@@ -28,6 +29,11 @@ _SESSION = {
     "TIMEZONE": "UTC",
     "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
 }
+_OF_PROFILE = {
+    "private_key": "SNOWFLAKE_PRIVATE_KEY",
+    "private_key_password": "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE",
+    "password": "SNOWFLAKE_PASSWORD",
+}
 _LOGIN_SECONDS = 30
 _ANSWER_SECONDS = 120
 """How long a request may stay without an answer; a statement that runs long is asked after."""
@@ -38,8 +44,9 @@ def credential() -> dict[str, str]:
 
     Raises:
         ConfigurationError: it is missing, or not a key, or the pass-phrase does not open it.
+        SecretsUnavailable: it is in Secrets Manager, which does not answer.
     """
-    found = snowflake_credential()
+    found = snowflake_credential(secret)
     if "private_key" in found:
         found["private_key"] = _as_pem(found["private_key"], "private_key_password" in found)
     if "password" not in found:
@@ -63,9 +70,12 @@ def connector_credential() -> dict[str, Any]:
 
 
 def dbt_secrets() -> dict[str, str]:
-    """What profiles.yml reads and the environment spells otherwise: dbt knows no base64 of PEM."""
-    key = credential().get("private_key")
-    return {"SNOWFLAKE_PRIVATE_KEY": key} if key else {}
+    """What profiles.yml reads, and the environment spells otherwise or only points to.
+
+    dbt knows no base64 of PEM, and nothing of Secrets Manager.
+    """
+    found = credential()
+    return {variable: found[name] for name, variable in _OF_PROFILE.items() if name in found}
 
 
 def _as_pem(text: str, encrypted: bool) -> str:

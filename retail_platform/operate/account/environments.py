@@ -25,7 +25,8 @@ from pydantic import (
 
 from retail_platform.errors import ConfigurationError
 from retail_platform.lake.address import provider_of, stage_url
-from retail_platform.settings import PROJECT_DIR, secret, with_variables
+from retail_platform.secrets import secret
+from retail_platform.settings import PROJECT_DIR, with_variables
 
 SETUP_DIR = PROJECT_DIR / "snowflake_setup"
 Workload = Literal["load", "transform", "bi"]
@@ -119,8 +120,8 @@ class AccountEnvironment(_Strict):
                 raise ValueError(f"a lake on {self.lake_provider} {verb} {name}")
         if self.load_without_orchestrator and self.lake_provider != "S3":
             raise ValueError(
-                "load_without_orchestrator needs a lake on S3: elsewhere pipes learn of new objects "
-                "through integrations that are not set up here"
+                "load_without_orchestrator needs a lake on S3: elsewhere pipes learn of new "
+                "objects through integrations that are not set up here"
             )
         return self
 
