@@ -1,25 +1,38 @@
 """Snowflake without an account: settings, keys, what goes wrong before the first statement."""
 
 import base64
-from collections.abc import Mapping
+import hashlib
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from retail_platform.contract import load_contracts
 from retail_platform.errors import ConfigurationError, WarehouseBusy
+from retail_platform.operate.doctor import _snowflake_key
 from retail_platform.resilience.failures import WAREHOUSE, classify
 from retail_platform.resources import resources_for, warehouse_resource
 from retail_platform.settings import Engine, Settings, SnowflakeAccount
+from retail_platform.warehouse import snowflake_reach
 from retail_platform.warehouse.raw_tables import LEDGER_COLUMNS, raw_columns
 from retail_platform.warehouse.snowflake_account import (
     connection,
     connector_credential,
     credential,
     dbt_secrets,
+    fingerprint,
 )
+from retail_platform.warehouse.snowflake_reach import reach
 
 GIVEN = {
     "RETAIL_WAREHOUSE": "snowflake",
@@ -179,6 +192,129 @@ class TestKey:
         assert not phrase or phrase not in str(caught.value)
 
 
+@contextmanager
+def answering(
+    status: int = 200, body: str = "", tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """A server that says the same to everything; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_HEAD = do_CONNECT = do_POST  # noqa: N815 - the names the server looks for
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def of_nobody_known(folder: Path) -> ssl.SSLContext:
+    """What a server shows whose certificate it made itself."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(KEY.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2025, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2125, 1, 1, tzinfo=UTC))
+        .sign(KEY, hashes.SHA256())
+    )
+    (folder / "server.pem").write_bytes(encoded(PEM) + made.public_bytes(PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
+class TestReach:
+    """How far one comes, without a log-in; before the connector tries for half a minute."""
+
+    @pytest.fixture(autouse=True)
+    def _no_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+
+    def said(self, port: int = 0, host: str = "127.0.0.1", protocol: str = "") -> str:
+        account = SnowflakeAccount(
+            "org-account", "u", "r", "d", "w", host=host, port=port, protocol=protocol
+        )
+        with pytest.raises(WarehouseBusy) as caught:
+            reach(account)
+        assert caught.value.__cause__ is None, "a proxy's address may hold a password"
+        return str(caught.value)
+
+    def test_any_answer_will_do(self) -> None:
+        with answering(403) as port:
+            reach(
+                SnowflakeAccount(
+                    "a", "u", "r", "d", "w", host="127.0.0.1", port=port, protocol="http"
+                )
+            )
+
+    def test_a_name_that_nobody_knows(self) -> None:
+        said = self.said(host="org-account.invalid")
+        assert "the name org-account.invalid does not resolve: " in said
+        assert "Check SNOWFLAKE_ACCOUNT (<organisation>-<account>)" in said
+
+    def test_a_port_where_nobody_listens(self) -> None:
+        assert "127.0.0.1:1 takes no connection: [Errno 111] Connection refused." in self.said(1)
+
+    def test_a_server_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(snowflake_reach, "_SECONDS", 0.2)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            assert "takes the connection, but answers nothing within" in self.said(port)
+
+    def test_a_certificate_of_nobody_known(self, tmp_path: Path) -> None:
+        with answering(tls=of_nobody_known(tmp_path)) as port:
+            said = self.said(port)
+        assert "a certificate that is not trusted" in said
+        assert "CERTIFICATE_VERIFY_FAILED" in said
+        assert "REQUESTS_CA_BUNDLE" in said
+
+    def test_a_server_that_speaks_no_tls(self) -> None:
+        with answering() as port:
+            assert "or speaks no TLS" in self.said(port)
+
+    def test_a_proxy_that_refuses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with answering(407) as port:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://me:hidden@127.0.0.1:{port}")
+            said = self.said(host="org-account.invalid")
+        assert f"proxy 127.0.0.1:{port} does not let through to org-account.invalid: " in said
+        assert "407" in said
+        assert "hidden" not in said
+
+    def test_a_proxy_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://me:hidden@127.0.0.1:1")
+        said = self.said(host="org-account.invalid")
+        assert "proxy 127.0.0.1:1 does not let through" in said
+        assert "Connection refused" in said
+
+
+def test_a_warehouse_that_nobody_can_wake_is_told_from_one_that_sleeps() -> None:
+    from retail_platform.warehouse.snowflake import sleeps  # seconds to import
+
+    assert sleeps({"state": "SUSPENDED", "auto_resume": "false"})
+    assert not sleeps({"state": "SUSPENDED", "auto_resume": "true"})
+    assert not sleeps({"state": "STARTED", "auto_resume": "false"})
+
+
 class TestConnection:
     def test_a_host_that_does_not_answer_is_named_and_tried_again_later(
         self, monkeypatch: pytest.MonkeyPatch
@@ -193,6 +329,56 @@ class TestConnection:
             unreachable.__enter__()
         assert "secret words" not in str(caught.value)
         assert classify(caught.value).transient
+
+    @pytest.mark.parametrize(
+        ("status", "code", "message", "said"),
+        [
+            (200, "390100", "Incorrect username or password was specified.",
+             r"SNOWFLAKE_USER \(loader\)"),
+            (200, "390144", "JWT token is invalid. [0f1e]", "fingerprint SHA256:.{43}="),
+            (200, "390189", "Role 'R' specified in the connect string is not granted to this user.",
+             "Grant role R to user loader"),
+            (200, "390422", "Incoming request with IP/Token 10.0.0.1 is not allowed.",
+             "network policy does not let this machine in"),
+            (404, "", "", "there is no account a. Check SNOWFLAKE_ACCOUNT"),
+        ],
+    )  # fmt: skip
+    def test_a_log_in_that_is_refused_is_not_tried_again_and_the_reason_is_said(
+        self, monkeypatch: pytest.MonkeyPatch, status: int, code: str, message: str, said: str
+    ) -> None:
+        """The answers are Snowflake's as its connector reads them; they were not seen live."""
+        monkeypatch.delenv("SNOWFLAKE_PASSWORD", raising=False)
+        monkeypatch.delenv("SNOWFLAKE_PRIVATE_KEY_PATH", raising=False)
+        monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY", encoded(PEM).decode())
+        answer = {"success": False, "code": code, "message": message, "data": {}}
+        with answering(status, json.dumps(answer)) as port:
+            account = SnowflakeAccount(
+                "a", "loader", "R", "d", "w", host="127.0.0.1", port=port, protocol="http"
+            )
+            refused = connection(account)
+            with pytest.raises(ConfigurationError, match=said) as caught:
+                refused.__enter__()
+        assert message in str(caught.value)
+        assert not classify(caught.value).transient
+
+    def test_the_fingerprint_is_told_as_users_are_described(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """As Snowflake's documentation makes it: rsa -pubout -outform DER | dgst -sha256."""
+        path = tmp_path / "key.p8"
+        path.write_bytes(encoded(PEM))
+        monkeypatch.delenv("SNOWFLAKE_PASSWORD", raising=False)
+        monkeypatch.setenv("SNOWFLAKE_PRIVATE_KEY_PATH", str(path))
+        public = KEY.public_key().public_bytes(DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        digest = base64.b64encode(hashlib.sha256(public).digest()).decode()
+        assert fingerprint() == f"SHA256:{digest}"
+        for name, value in {**GIVEN, "SNOWFLAKE_PRIVATE_KEY_PATH": str(path)}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("RETAIL_HOME", str(tmp_path))
+        assert (
+            _snowflake_key()
+            == f"opens; RSA_PUBLIC_KEY_FP of `describe user` has to be SHA256:{digest}"
+        )
 
     def test_failures_are_those_of_the_warehouse_and_only_absence_is_transient(self) -> None:
         from snowflake.connector import errors

@@ -56,6 +56,7 @@ def examine(port: int) -> list[Finding]:
         ("lake", lambda: _lake(settings)),
         ("keys", lambda: _keys(settings)),
         *([("queue", lambda: _queue(settings))] if settings.queue_url else []),
+        *([("snowflake key", _snowflake_key)] if settings.snowflake else []),
         ("warehouse", lambda: _warehouse(settings)),
         ("dbt project", _dbt),
         ("UI port", lambda: _port(port)),
@@ -143,6 +144,15 @@ def _queue(settings: Settings) -> str:
 
 def _warehouse(settings: Settings) -> str:
     return warehouse_resource(settings).open().examine(settings.lake_url)
+
+
+def _snowflake_key() -> str:
+    from retail_platform.warehouse.snowflake_account import fingerprint  # noqa: PLC0415
+
+    held = fingerprint()
+    if not held:
+        return "a password, which accounts take of no service user; emulators do"
+    return f"opens; RSA_PUBLIC_KEY_FP of `describe user` has to be {held}"
 
 
 def _dbt() -> str:

@@ -48,6 +48,7 @@ from retail_platform.warehouse.raw_tables import (
     raw_columns,
 )
 from retail_platform.warehouse.snowflake_account import connection
+from retail_platform.warehouse.snowflake_reach import reach
 
 FILES_PER_COPY = 1_000
 """Snowflake takes no more names than this in one COPY."""
@@ -400,6 +401,7 @@ class SnowflakeWarehouse:
     def examine(self, lake_url: str) -> str:
         """Whether user, role, warehouse, database and stage are there and fit together."""
         account = self._account
+        reach(account)
         with self.connect() as session:
             for kind, name in (("warehouse", account.warehouse), ("database", account.database)):
                 try:
@@ -410,11 +412,25 @@ class SnowflakeWarehouse:
                         f"account {account.account} does not see: {_words(exc)} Create it, or "
                         f"grant usage on it to the role; see snowflake_setup/README.md."
                     ) from exc
+            self._examine_compute(session)
             self._examine_stage(session, lake_url)
             ((version,),) = self._execute("select current_version()")
             return (
                 f"Snowflake {version}, account {account.account}, user {account.user}, role "
                 f"{account.role}, database {account.database}, {self.files_loaded()} files loaded"
+            )
+
+    def _examine_compute(self, session: SnowflakeConnection) -> None:
+        """Being allowed to use a warehouse does not wake it up."""
+        name = self._account.warehouse
+        with session.cursor() as cursor:
+            cursor.execute(f"show warehouses like '{name}'")
+            columns = [column.name.lower() for column in cursor.description]
+            rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        if any(sleeps(row) for row in rows if str(row["name"]).lower() == name.lower()):
+            raise ConfigurationError(
+                f"Warehouse {name} is suspended and does not resume by itself; `alter warehouse "
+                f"{name} resume`, or `set auto_resume = true`."
             )
 
     def _examine_stage(self, session: SnowflakeConnection, lake_url: str) -> None:
@@ -508,6 +524,11 @@ def _tag(tags: Mapping[str, str]) -> str:
 def _type(sql_type: str) -> str:
     """What `timestamp` alone means is a setting of the account."""
     return "timestamp_ntz" if sql_type == "timestamp" else sql_type
+
+
+def sleeps(row: Mapping[str, Any]) -> bool:
+    """Whether a row of SHOW WAREHOUSES is of one that no statement wakes up."""
+    return str(row["state"]).upper() == "SUSPENDED" and str(row["auto_resume"]).lower() == "false"
 
 
 def _words(error: Error) -> str:

@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import hashlib
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 
@@ -21,6 +24,7 @@ from retail_platform.settings import SnowflakeAccount, snowflake_credential
 from retail_platform.warehouse.raw_tables import RAW_SCHEMA
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
     from snowflake.connector import SnowflakeConnection
 
 _SESSION = {
@@ -63,10 +67,22 @@ def connector_credential() -> dict[str, Any]:
     found = credential()
     if "password" in found:
         return dict(found)
-    path, phrase = found.get("private_key_path"), found.get("private_key_password")
-    content = Path(path).read_bytes() if path else found["private_key"].encode()
-    key = load_pem_private_key(content, phrase.encode() if phrase else None)
+    key = _open_key(found)
     return {"private_key": key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())}
+
+
+def fingerprint() -> str:
+    """Of the key's public half, as DESCRIBE USER shows it; empty where it is a password.
+
+    Raises:
+        ConfigurationError: as `credential`.
+    """
+    found = credential()
+    if "password" in found:
+        return ""
+    public = _open_key(found).public_key()
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"SHA256:{base64.b64encode(hashlib.sha256(der).digest()).decode()}"
 
 
 def dbt_secrets() -> dict[str, str]:
@@ -99,14 +115,14 @@ _NO_KEY = (
 )
 
 
-def _open_key(found: Mapping[str, str]) -> None:
+def _open_key(found: Mapping[str, str]) -> "PrivateKeyTypes":
     path = found.get("private_key_path")
     variable = "SNOWFLAKE_PRIVATE_KEY_PATH" if path else "SNOWFLAKE_PRIVATE_KEY"
     where = f"{variable} ({path})" if path else variable
     content = Path(path).read_bytes() if path else found["private_key"].encode()
     phrase = found.get("private_key_password")
     try:
-        load_pem_private_key(content, phrase.encode() if phrase else None)
+        return load_pem_private_key(content, phrase.encode() if phrase else None)
     except TypeError as exc:
         remedy = "unset SNOWFLAKE_PRIVATE_KEY_PASSPHRASE" if phrase else (
             "set SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"
@@ -164,22 +180,51 @@ def endpoint(account: SnowflakeAccount) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value}
 
 
+def host_of(account: SnowflakeAccount) -> str:
+    """Where the account answers, without a port unless one is set."""
+    host = account.host or f"{account.account}.snowflakecomputing.com"
+    return f"{host}:{account.port}" if account.port else host
+
+
+_CODE = re.compile(r"\b390\d{3}\b")
+"""Codes by which Snowflake itself refuses a log-in."""
+_NO_SUCH_ACCOUNT = 290404
+
+
 def _refusal(account: SnowflakeAccount, error: Any) -> Exception:
-    where = account.host or f"{account.account}.snowflakecomputing.com"
-    if account.port:
-        where += f":{account.port}"
+    where = host_of(account)
     said = " ".join(str(error.msg or error).split())
-    if "JWT token is invalid" in said or "390144" in said:
+    code = _CODE.search(f"{error.errno} {said}")
+    if error.errno == _NO_SUCH_ACCOUNT:
         return ConfigurationError(
-            f"Snowflake at {where} does not accept the key of user {account.user}. Compare its "
-            "fingerprint with RSA_PUBLIC_KEY_FP of DESCRIBE USER, and SNOWFLAKE_ACCOUNT and "
-            f"SNOWFLAKE_USER with the account's. It said: {said}"
+            f"At {where} there is no account {account.account}. Check SNOWFLAKE_ACCOUNT; expected "
+            f"<organisation>-<account>. It said: {said}"
         )
-    if error.errno in (250001, 250002) and "390" in said:
+    if code or "JWT token is invalid" in said:
         return ConfigurationError(
-            f"Snowflake at {where} refuses user {account.user} with role {account.role}: {said}"
+            f"Snowflake at {where} refuses user {account.user} with role {account.role}: {said} "
+            f"{_remedy(account, int(code[0]) if code else 0)}"
         )
     return WarehouseBusy(
         f"Snowflake at {where} does not answer: {said} Check SNOWFLAKE_ACCOUNT (and "
         "SNOWFLAKE_HOST, if set), name resolution, the proxy and the account's network policy."
     )
+
+
+def _remedy(account: SnowflakeAccount, code: int) -> str:
+    held = fingerprint()
+    known = {
+        390100: f"Check SNOWFLAKE_USER ({account.user}), and what it is known by.",
+        390189: (
+            f"Grant role {account.role} to user {account.user}, or correct SNOWFLAKE_ROLE; "
+            "`show grants to user` tells what it has."
+        ),
+        390422: "The account's network policy does not let this machine in.",
+    }
+    if code not in known and held:
+        return (
+            f"The key held here has the fingerprint {held}; compare it with RSA_PUBLIC_KEY_FP of "
+            f"`describe user {account.user}`, SNOWFLAKE_ACCOUNT and SNOWFLAKE_USER with the "
+            "account's, and the clock of this machine with the time."
+        )
+    return known.get(code, "See snowflake_setup/README.md for what the user needs.")
