@@ -351,7 +351,9 @@ class TestDoctor:
         assert (code, ok) == (2, False)
         assert seen.startswith("QueueDoesNotExist: ")
         monkeypatch.setenv("RETAIL_LAKE_URL", "s3://no-such-bucket/retail")
-        assert not found("lake")[1]
+        code, ok, seen = found("lake")
+        assert (code, ok) == (2, False)
+        assert seen.startswith("s3://no-such-bucket/retail: there is no such bucket (NoSuchBucket)")
 
 
 def opened(breakers: Breakers) -> None:

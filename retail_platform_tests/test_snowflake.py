@@ -273,7 +273,9 @@ class TestReach:
         assert "Check SNOWFLAKE_ACCOUNT (<organisation>-<account>)" in said
 
     def test_a_port_where_nobody_listens(self) -> None:
-        assert "127.0.0.1:1 takes no connection: [Errno 111] Connection refused." in self.said(1)
+        said = self.said(1)
+        assert "127.0.0.1:1 takes no connection: Failed to establish a new connection: " in said
+        assert "Connection refused. Check SNOWFLAKE_PORT" in said
 
     def test_a_server_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(snowflake_reach, "_SECONDS", 0.2)

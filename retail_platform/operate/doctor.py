@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from obstore.exceptions import BaseError as ObstoreError
+
 from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.routes import LOG, load_routes
 from retail_platform.alerts.watch import SILENT_AFTER, automations, daemon_heartbeats
@@ -18,6 +20,7 @@ from retail_platform.contract import load_contracts
 from retail_platform.countries import load_countries
 from retail_platform.errors import RetailError
 from retail_platform.lake.queue import ArrivalQueue
+from retail_platform.lake.refusals import summary
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.instance import open_instance
 from retail_platform.protection.keys import open_keys, wrapped_keys
@@ -79,6 +82,8 @@ def examine(port: int) -> list[Finding]:
 
 def _said(error: Exception) -> str:
     """What an error says; those of libraries do not always say what they are."""
+    if isinstance(error, ObstoreError):
+        return f"{type(error).__name__}: {summary(error)}"
     text = str(error).strip()
     ours = isinstance(error, (RetailError, OSError))
     return text if ours and text else f"{type(error).__name__}: {text}"
