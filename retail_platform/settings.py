@@ -38,7 +38,8 @@ class SnowflakeAccount:
     """Where on Snowflake an installation works, and as whom. Secrets are not part of it.
 
     Attributes:
-        warehouse: compute of loads, models and queries.
+        warehouse: compute of loads and of what a person asks.
+        transform_warehouse: compute of models; empty where it is that of loads.
         stage: external stage whose URL is the root of the lake, as ``schema.stage``.
         host, port, protocol: set for private links and emulators only.
     """
@@ -49,6 +50,7 @@ class SnowflakeAccount:
     database: str
     warehouse: str
     stage: str = "raw.lake"
+    transform_warehouse: str = ""
     host: str = ""
     port: int = 0
     protocol: str = ""
@@ -68,9 +70,15 @@ class SnowflakeAccount:
                 f"RETAIL_WAREHOUSE is 'snowflake', but not set: {', '.join(missing)}."
             )
         stage = given["stage"] or cls.stage
-        # These two become part of statements.
+        # These become part of statements.
         for name, value, expected in (
             ("SNOWFLAKE_DATABASE", given["database"], r"[A-Za-z_][A-Za-z0-9_]*"),
+            ("SNOWFLAKE_WAREHOUSE", given["warehouse"], r"[A-Za-z_][A-Za-z0-9_$]*"),
+            (
+                "SNOWFLAKE_TRANSFORM_WAREHOUSE",
+                given["transform_warehouse"],
+                r"([A-Za-z_][A-Za-z0-9_$]*)?",
+            ),
             ("SNOWFLAKE_STAGE", stage, r"[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*"),
         ):
             if not re.fullmatch(expected, value):
@@ -87,7 +95,13 @@ class SnowflakeAccount:
                 f"SNOWFLAKE_PORT is {given['port']!r}; expected a number like 443."
             )
         _one_credential(env)
-        return cls(**{**given, "stage": stage, "port": int(given["port"] or 0)})  # type: ignore[arg-type]
+        read = {**given, "stage": stage, "port": int(given["port"] or 0)}
+        return cls(**read)  # type: ignore[arg-type]
+
+    @property
+    def compute_of_models(self) -> str:
+        """The warehouse on which models are built."""
+        return self.transform_warehouse or self.warehouse
 
 
 def has_snowflake_account() -> bool:

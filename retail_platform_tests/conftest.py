@@ -188,6 +188,7 @@ def account(
             role="RETAIL_LOADER",
             database="RETAIL_TEST",
             warehouse="RETAIL_LOAD_XS",
+            transform_warehouse="RETAIL_TRANSFORM_XS",
             host="127.0.0.1",
             port=port,
             protocol="http",

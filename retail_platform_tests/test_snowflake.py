@@ -21,8 +21,8 @@ from retail_platform.contract import load_contracts
 from retail_platform.errors import ConfigurationError, WarehouseBusy
 from retail_platform.operate.doctor import _snowflake_key
 from retail_platform.resilience.failures import WAREHOUSE, classify
-from retail_platform.resources import resources_for, warehouse_resource
-from retail_platform.settings import Engine, Settings, SnowflakeAccount
+from retail_platform.resources import dbt_resource, resources_for, warehouse_resource
+from retail_platform.settings import PROJECT_DIR, Engine, Settings, SnowflakeAccount
 from retail_platform.warehouse import snowflake_reach
 from retail_platform.warehouse.raw_tables import LEDGER_COLUMNS, raw_columns
 from retail_platform.warehouse.snowflake_account import (
@@ -74,6 +74,28 @@ class TestSettings:
         )
         assert Settings.from_env({}).engine is Engine.DUCKDB
 
+    @pytest.mark.parametrize(
+        ("named", "of_models"), [("", "RETAIL_LOAD_XS"), ("RETAIL_TRANSFORM", "RETAIL_TRANSFORM")]
+    )
+    def test_models_have_a_warehouse_of_their_own_where_one_is_named(
+        self, named: str, of_models: str, tmp_path: Path
+    ) -> None:
+        from dbt.config.profile import read_profile
+        from dbt.config.renderer import ProfileRenderer
+        from dbt_common.context import set_invocation_context
+
+        settings = Settings.from_env(
+            {**GIVEN, "RETAIL_HOME": str(tmp_path), "SNOWFLAKE_TRANSFORM_WAREHOUSE": named}
+        )
+        account = settings.snowflake
+        assert account is not None
+        assert (account.warehouse, account.compute_of_models) == ("RETAIL_LOAD_XS", of_models)
+        profile = read_profile(str(PROJECT_DIR / "dbt_project"))["retail_platform"]
+        variables = {**dbt_resource(settings).variables, "SNOWFLAKE_PRIVATE_KEY_PATH": "key.p8"}
+        set_invocation_context(variables)
+        told = ProfileRenderer({}).render_data(profile)["outputs"]["snowflake"]
+        assert told["warehouse"] == of_models
+
     def test_production_runs_on_snowflake_only(self) -> None:
         in_production = {"RETAIL_ENV": "prod"}
         resources_for(Settings.from_env({**GIVEN, **in_production}))
@@ -93,6 +115,10 @@ class TestSettings:
             ({"SNOWFLAKE_ROLE": ""}, "not set: SNOWFLAKE_ROLE"),
             ({"SNOWFLAKE_STAGE": "lake"}, "SNOWFLAKE_STAGE is 'lake'; expected schema.stage"),
             ({"SNOWFLAKE_DATABASE": "a; drop"}, "SNOWFLAKE_DATABASE is 'a; drop'; expected a name"),
+            (
+                {"SNOWFLAKE_TRANSFORM_WAREHOUSE": "a b"},
+                "SNOWFLAKE_TRANSFORM_WAREHOUSE is 'a b'; expected a name",
+            ),
             ({"SNOWFLAKE_PORT": "https"}, "SNOWFLAKE_PORT is 'https'; expected a number"),
             ({"SNOWFLAKE_PROTOCOL": "ftp"}, "SNOWFLAKE_PROTOCOL is 'ftp'; expected http or https"),
             ({"SNOWFLAKE_PRIVATE_KEY_PATH": ""}, "None of SNOWFLAKE_PRIVATE_KEY_PATH"),

@@ -411,6 +411,7 @@ class TestDoctor:
     def test_what_there_is(self, worlds: Worlds) -> None:
         seen = worlds.snowflake.examine(worlds.lake_url)
         assert "account emulated, user loader, role RETAIL_LOADER, database RETAIL_TEST" in seen
+        assert "loads on RETAIL_LOAD_XS, models on RETAIL_TRANSFORM_XS" in seen
         assert re.search(r", [1-9]\d* files loaded$", seen)
 
     def test_what_is_missing(self, worlds: Worlds, account: SnowflakeAccount) -> None:

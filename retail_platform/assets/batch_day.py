@@ -132,7 +132,10 @@ def build_batch_day_assets(
             run.raise_failures()
             models = ModelRun(context, by_key, dbt.project(), database)
             if models.tables:
-                yield from _build_models(context, models, run, feeds_of_model, partitioning, scope)
+                with database.for_models():
+                    yield from _build_models(
+                        context, models, run, feeds_of_model, partitioning, scope
+                    )
 
     return batch_day
 

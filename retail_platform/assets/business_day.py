@@ -107,7 +107,7 @@ def _definition(
         slices = slices_for(context, partitioning, scope)
         database = warehouse.open()
         run = start_run(context, dbt, database)
-        with database.connect():
+        with database.connect(), database.for_models():
             run.build(slices)
             facts = {fact for key in run.tables for fact in facts_above[key]}
             blocked = {fact: _days_without_rate(database, fact, slices) for fact in sorted(facts)}

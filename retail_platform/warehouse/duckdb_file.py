@@ -9,7 +9,7 @@ import glob
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,6 +128,10 @@ class DuckDBWarehouse:
                 self._connection = None
                 self._prepared.clear()
                 self._close(connection)
+
+    def for_models(self) -> AbstractContextManager[None]:
+        """Nothing to do: loads and models share the cores of this machine."""
+        return nullcontext()
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         return self.when_free(lambda: duckdb.connect(str(self.path)))

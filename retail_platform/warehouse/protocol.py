@@ -83,6 +83,13 @@ class Warehouse(Protocol):
         """Keep it open for the length of a block, where that spares opening it again."""
         ...
 
+    def for_models(self) -> AbstractContextManager[None]:
+        """Use the compute of models for the length of a block, where it is another than of loads.
+
+        Inside of `connect`: what is told here is told to a session.
+        """
+        ...
+
     def prepare(self, contracts: Iterable[FeedContract]) -> None:
         """Create schemas, RAW tables and the ledger where they are missing."""
         ...

@@ -103,6 +103,22 @@ class SnowflakeWarehouse:
                 self._session = None
                 self._prepared.clear()
 
+    @contextmanager
+    def for_models(self) -> Iterator[None]:
+        """Statements of a block run on the warehouse of models.
+
+        Said to the session, so that a run logs in once; naming a warehouse does not wake it.
+        """
+        loads, models = self._account.warehouse, self._account.compute_of_models
+        if loads == models:
+            yield
+            return
+        self._execute(f"use warehouse {models}")
+        try:
+            yield
+        finally:
+            self._execute(f"use warehouse {loads}")
+
     def prepare(self, contracts: Iterable[FeedContract]) -> None:
         """Create schemas, RAW tables, their columns and the ledger where they are missing."""
         with self.connect():
@@ -335,7 +351,7 @@ class SnowflakeWarehouse:
     ) -> None:
         """Make a table of business days hold exactly these rows in these slices."""
         spelled = ", ".join(f"{name} {_type(t)}" for name, t in columns.items())
-        with self.connect():
+        with self.connect(), self._tagged(_tags_of_slices(table, slices)):
             self._execute(f"create table if not exists {table} ({spelled})")
             self._execute("begin")
             try:
@@ -403,12 +419,19 @@ class SnowflakeWarehouse:
         account = self._account
         reach(account)
         with self.connect() as session:
-            for kind, name in (("warehouse", account.warehouse), ("database", account.database)):
+            # The warehouse of loads comes last: the session goes on with it.
+            for variable, kind, name in (
+                ("TRANSFORM_WAREHOUSE", "warehouse", account.compute_of_models),
+                ("WAREHOUSE", "warehouse", account.warehouse),
+                ("DATABASE", "database", account.database),
+            ):
+                if variable == "TRANSFORM_WAREHOUSE" and name == account.warehouse:
+                    continue
                 try:
                     self._execute(f"use {kind} {name}")
                 except ProgrammingError as exc:
                     raise ConfigurationError(
-                        f"SNOWFLAKE_{kind.upper()} is {name!r}, which role {account.role} of "
+                        f"SNOWFLAKE_{variable} is {name!r}, which role {account.role} of "
                         f"account {account.account} does not see: {_words(exc)} Create it, or "
                         f"grant usage on it to the role; see snowflake_setup/README.md."
                     ) from exc
@@ -417,7 +440,8 @@ class SnowflakeWarehouse:
             ((version,),) = self._execute("select current_version()")
             return (
                 f"Snowflake {version}, account {account.account}, user {account.user}, role "
-                f"{account.role}, database {account.database}, {self.files_loaded()} files loaded"
+                f"{account.role}, database {account.database}, loads on {account.warehouse}, "
+                f"models on {account.compute_of_models}, {self.files_loaded()} files loaded"
             )
 
     def _examine_compute(self, session: SnowflakeConnection) -> None:
@@ -514,6 +538,15 @@ def _tags_of(contract: FeedContract, loads: Sequence[PartitionLoad], run_id: str
         "first_day": str(min(days)),
         "last_day": str(max(days)),
         "run": run_id,
+    }
+
+
+def _tags_of_slices(table: str, slices: Slices) -> dict[str, str]:
+    return {
+        "asset": table.replace(".", "/"),
+        "countries": ",".join(slices.countries),
+        "first_day": str(slices.first_day),
+        "last_day": str(slices.last_day),
     }
 
 
