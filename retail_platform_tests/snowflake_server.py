@@ -21,11 +21,15 @@ import fakesnow.server
 import pyarrow
 import pyarrow.fs
 import uvicorn
+import yaml
 from fsspec.implementations.arrow import ArrowFSWrapper
 from snowflake.connector.errors import Error, ProgrammingError
 from sqlglot import exp
 
 from retail_platform.operate.in_process import collect_garbage_seldom
+from retail_platform.settings import PROJECT_DIR
+
+ACCOUNT_USAGE = PROJECT_DIR / "dbt_project" / "models" / "cost" / "_account_usage__sources.yml"
 
 _BEGINS = r"(?:\s|--[^\n]*\n)*"
 _CHANGE = _BEGINS + r"(create|alter|drop|desc|describe)\s+(or\s+replace\s+)?"
@@ -170,6 +174,15 @@ def missing_times_are_null() -> None:
     fakesnow.arrow.timestamp_to_sf_struct = with_nulls
 
 
+def create_account_usage(account: Any) -> None:
+    """Every account has it: views over its history, here empty tables with the columns in use."""
+    (source,) = yaml.safe_load(ACCOUNT_USAGE.read_text(encoding="utf-8"))["sources"]
+    session = account.connect(database=source["database"], schema=source["schema"])
+    for table in source["tables"]:
+        columns = ", ".join(f"{c['name']} {c['data_type']}" for c in table["columns"])
+        session.cursor().execute(f"create table {table['name']} ({columns})")
+
+
 class S3(ArrowFSWrapper):
     """DuckDB's own S3 reader is an extension that has to be downloaded."""
 
@@ -201,6 +214,7 @@ def main(port: int, s3: str) -> None:
             )
         )
     )
+    create_account_usage(account)
     logging.getLogger("fakesnow.server").setLevel(logging.WARNING)
     uvicorn.run(fakesnow.server.app, host="127.0.0.1", port=port, log_level="warning")
 

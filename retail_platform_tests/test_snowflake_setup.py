@@ -50,6 +50,7 @@ from retail_platform_tests.snowflake_account import (
     registry,
     rendered,
 )
+from retail_platform_tests.statement_log import SUSPENDS_AFTER
 
 DBT = PROJECT_DIR / "dbt_project"
 EVERYTHING = {"load_without_orchestrator": True}
@@ -259,7 +260,17 @@ class TestRaw:
         project = yaml.safe_load((DBT / "dbt_project.yml").read_text("utf-8"))
         folders = project["models"]["retail_platform"].values()
         layers = {f["+schema"] for f in folders if isinstance(f, dict) and "+schema" in f}
-        assert layers | {RAW_SCHEMA} == set(LAYERS)
+        # Of what is made of cost nobody but the platform sees anything.
+        assert layers - {"cost"} | {RAW_SCHEMA} == set(LAYERS)
+
+    def test_what_counts_as_a_wake_is_when_warehouses_suspend(self) -> None:
+        project = yaml.safe_load((DBT / "dbt_project.yml").read_text("utf-8"))
+        suspend = {
+            warehouse.auto_suspend_seconds
+            for name in ("dev", "ci", "prod")
+            for warehouse in environment(name).warehouses.values()
+        }
+        assert suspend == {project["vars"]["cost_auto_suspend_seconds"]} == {SUSPENDS_AFTER}
 
     def test_dbt_replaces_marts_without_their_grants(self) -> None:
         """Copied, they would show a table whose policy went with the old one."""
@@ -394,6 +405,7 @@ class TestRows:
 ROLES, ANALYSTS = "V1.1.0__roles.sql", "R__20_analysts.sql"
 GRANTS, POLICIES = "R__30_grants.sql", "R__60_policies.sql"
 COLUMNS, SCHEMAS = "R__70_protected_columns.sql", "V1.0.0__schemas.sql"
+COST = "V1.2.0__cost.sql"
 AT_THE_END = ""
 
 MISTAKES = [
@@ -435,6 +447,14 @@ MISTAKES = [
      "Role retail_prod_analyst gets select on tables of retail_prod.staging through"),
     (ANALYSTS, AT_THE_END, "grant database role retail_prod.marts_w to role retail_prod_analyst;",
      "Role retail_prod_analyst may change retail_prod.marts through retail_prod.marts_w"),
+    (ANALYSTS, AT_THE_END, "grant role retail_prod_usage to role retail_prod_analyst_fr;",
+     "Role retail_prod_analyst_fr reads the statements of the account through snowflake.gov"),
+    (FIRST, "snowflake.usage_viewer", "snowflake.usage_view",
+     "role snowflake.usage_view is used before anything creates it"),
+    (COST, AT_THE_END, "use role accountadmin;\ngrant database role snowflake.usage_viewer "
+     "to role retail_prod_platform;", "V1.2.0__cost.sql: runs as ACCOUNTADMIN, as only .+ may"),
+    (FIRST, AT_THE_END, "grant database role retail_prod.raw_r to role retail_prod_usage;",
+     "needs no ACCOUNTADMIN: grant database role"),
     (GRANTS, AT_THE_END, "grant select on future tables in schema retail_prod.marts "
      "to database role retail_prod.marts_r;", "reads retail_prod.marts before its tables have"),
     (GRANTS, AT_THE_END, "grant usage on warehouse retail_prod_bi to role retail_prod_anlyst;",

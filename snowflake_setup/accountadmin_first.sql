@@ -4,6 +4,7 @@
 --   1. the role that sets everything else up, and its user
 --   2. what has to be there before the first migration: database, warehouses
 --   3. resource monitors, which only ACCOUNTADMIN may create and put onto warehouses
+--   4. what the account tells of its use, which only ACCOUNTADMIN may hand on
 
 -- 1 ------------------------------------------------------------------------------------------------
 use role accountadmin;
@@ -31,6 +32,10 @@ use role {{ retail }}_setup;
 
 create database if not exists {{ retail }}
     comment = 'Retail platform, environment {{ env_name }}.';
+
+create role if not exists {{ retail }}_usage
+    comment = 'Reads what the account tells of its use: statements, credits.';
+grant role {{ retail }}_usage to role sysadmin;
 {% for name, warehouse in env.warehouses.items() %}
 
 create warehouse if not exists {{ retail }}_{{ name }}
@@ -65,3 +70,9 @@ create resource monitor if not exists {{ retail }}_{{ name }} with
 alter resource monitor {{ retail }}_{{ name }} set credit_quota = {{ warehouse.monthly_credits }};
 alter warehouse {{ retail }}_{{ name }} set resource_monitor = {{ retail }}_{{ name }};
 {% endfor %}
+
+-- 4 ------------------------------------------------------------------------------------------------
+-- Statements are in the one, credits in the other. The migrations hand the role on to those who
+-- watch the cost; analysts never get it, because texts of statements are in there.
+grant database role snowflake.governance_viewer to role {{ retail }}_usage;
+grant database role snowflake.usage_viewer to role {{ retail }}_usage;

@@ -26,6 +26,8 @@ from retail_platform.operate.account.statements import (
 
 SYSADMIN, ACCOUNTADMIN = "sysadmin", "accountadmin"
 _SYSTEM_ROLES = frozenset({SYSADMIN, ACCOUNTADMIN})
+_USAGE_ROLES = frozenset({"snowflake.governance_viewer", "snowflake.usage_viewer"})
+"""Database roles of Snowflake's own, which open its views over the account's history."""
 _ANALYST = re.compile(r"\w+_analyst(_[a-z]{2})?")
 _OPEN_TO_ANALYSTS = ("marts", "semantics")
 
@@ -186,7 +188,7 @@ _INSIDE = re.compile(r"\b\w+\.(?!information_schema\b)\w+\.\w+\b")
 
 def undefined_names(account: Account) -> Iterator[str]:
     """Whatever a statement uses has been created before, bodies of tasks and the like included."""
-    known: dict[str, set[str]] = defaultdict(set, {"role": set(_SYSTEM_ROLES)})
+    known: dict[str, set[str]] = defaultdict(set, {"role": {*_SYSTEM_ROLES, *_USAGE_ROLES}})
     # The first file gives its user a warehouse that it creates two paragraphs later.
     known["warehouse"] = set(account.defined["warehouse"])
     for statement in account.statements:
@@ -253,7 +255,7 @@ def accountadmin_runs_the_first_file_only(account: Account) -> Iterator[str]:
         said = " ".join(statement.text.split())[:80]
         if statement.script != FIRST:
             yield f"{statement.script}: runs as ACCOUNTADMIN, as only {FIRST} may: {said}"
-        elif statement.kind not in allowed:
+        elif statement.kind not in allowed and statement.facts.get("role") not in _USAGE_ROLES:
             yield f"{statement.script}: needs no ACCOUNTADMIN: {said}"
 
 
@@ -270,6 +272,8 @@ def analysts_read_marts_only(account: Account) -> Iterator[str]:
         if not _ANALYST.fullmatch(role):
             continue
         held = account.below(role)
+        for usage in sorted(held & _USAGE_ROLES):
+            yield f"Role {role} reads the statements of the account through {usage}."
         for grant in account.grants:
             if grant.to not in held or grant.on not in ("schema", "tables"):
                 continue

@@ -54,7 +54,7 @@ _COMPUTE = {
 }
 _SEES_TOKENS = ("platform", "transformer", "data_science", "marketing_ops", "pii_admin")
 _SEES_CIPHERTEXT = ("pii_admin",)
-_ROLES = ("all_countries", "analyst", "platform", *_ACCESS, "setup")
+_ROLES = ("all_countries", "analyst", "platform", *_ACCESS, "usage", "setup")
 _SET_AT_LOAD = ("_delivered_at", "_loaded_at", "_run_id")
 """Columns of RAW that objects of the lake have not."""
 
