@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from retail_platform.alerts.budgets import budgets_of
 from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.sensor import build_alert_sensor
 from retail_platform.assets.batch_day import build_batch_day_assets
@@ -169,6 +170,7 @@ def _definitions(
                 breakers,
                 desk.registry.codes,
                 settings.ui_url,
+                budgets_of(settings),
             ),
             RangeAutomationSensor(
                 "range_automation_sensor",

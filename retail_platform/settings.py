@@ -194,6 +194,7 @@ class Settings:
         kms_key_id: AWS KMS key that guards the keys of personal data; empty means a file in `home`.
         backlog_partitions: more arrived partitions than this in one tick are run as ranges at once.
         alerts_file: who is told what; None tells the log only.
+        credits_per_day, credits_per_month: budgets of compute on Snowflake; 0 means none.
         ui_url: where people reach the UI, for links in alerts; without a slash at the end.
         snowflake: the warehouse, unless it is the embedded one.
     """
@@ -213,6 +214,8 @@ class Settings:
     alerts_file: Path | None = None
     ui_url: str = "http://127.0.0.1:3000"
     kms_key_id: str = ""
+    credits_per_day: float = 0.0
+    credits_per_month: float = 0.0
     snowflake: SnowflakeAccount | None = None
 
     @property
@@ -301,6 +304,8 @@ class Settings:
             alerts_file=Path(alerts).expanduser().resolve() if alerts else None,
             ui_url=_ui_url(env),
             kms_key_id=env.get("RETAIL_KMS_KEY_ID", "").strip(),
+            credits_per_day=_credits(env, "RETAIL_CREDITS_PER_DAY"),
+            credits_per_month=_credits(env, "RETAIL_CREDITS_PER_MONTH"),
             snowflake=_snowflake(env, lake_url),
         )
 
@@ -327,6 +332,16 @@ def _snowflake(env: Mapping[str, str], lake_url: str) -> SnowflakeAccount | None
             "which account; expected abfss://container@account.dfs.core.windows.net/prefix."
         )
     return SnowflakeAccount.from_env(env)
+
+
+def _credits(env: Mapping[str, str], name: str) -> float:
+    credits = _number(env, name, 0.0)
+    if credits and env.get("RETAIL_WAREHOUSE") != Engine.SNOWFLAKE.value:
+        raise ConfigurationError(
+            f"{name} is {env[name]}, but the warehouse is not Snowflake, and nothing else bills "
+            "credits; unset it, or set RETAIL_WAREHOUSE=snowflake."
+        )
+    return credits
 
 
 def _queue(env: Mapping[str, str], lake_url: str) -> str:

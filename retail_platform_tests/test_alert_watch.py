@@ -6,7 +6,7 @@ What is told, and to whom, is the business of test_alerts.
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster._utils.error import SerializableErrorInfo
 
 from retail_platform.alerts.alert import Alert, Kind, Severity
+from retail_platform.alerts.budgets import BudgetUse
+from retail_platform.alerts.outbox import Outbox
 from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.watch import SILENT_AFTER, Memory, Observation, Watch
 from retail_platform.definitions import Platform
@@ -252,6 +254,52 @@ class TestFilesAndDependencies:
         assert "refused_file could not be looked for (ValidationError)" in blind.what
         assert Kind.REFUSED_FILE not in observation.seen
         assert Kind.FAILED_RUN in observation.seen, "the others are looked at"
+
+
+class TestBudgets:
+    def test_each_level_is_told_once_and_the_bill_is_read_every_six_hours(
+        self, scene: Scene, tmp_path: Path
+    ) -> None:
+        asked: list[date] = []
+        used = 2.9
+
+        def budgets(today: date) -> list[BudgetUse]:
+            asked.append(today)
+            return [BudgetUse("day", "2025-01-11", used, 4.0)]
+
+        scene.watch = replace(scene.watch, budgets=budgets)
+        outbox = Outbox(tmp_path / "alerts")
+        told = []
+        for hours, used in ((0, 2.9), (6, 3.0), (12, 3.5), (13, 4.5), (18, 4.5), (24, 4.5)):  # noqa: B007
+            at = NOW + timedelta(hours=hours)
+            seen = {Kind.BUDGET: scene.look(at).seen[Kind.BUDGET]}
+            told += [(hours, n.alert.severity) for n in outbox.record(seen, lambda _: [], at)]
+        assert told == [(6, Severity.INFO), (18, Severity.ERROR)]
+        assert len(asked) == 5
+        (trouble,) = outbox.troubles()
+        assert "4.50 of 4 credits of the day 2025-01-11 are used: 100 % is pa" in trouble.alert.what
+
+    def test_a_bill_that_cannot_be_read_is_a_blind_spot_until_it_can(self, scene: Scene) -> None:
+        def refused(today: date) -> list[BudgetUse]:
+            raise WarehouseBusy("does not answer")
+
+        scene.watch = replace(scene.watch, budgets=refused)
+        for hours in (0, 1):
+            observation = scene.look(NOW + timedelta(hours=hours))
+            assert Kind.BUDGET not in observation.seen
+            (blind,) = observation.seen[Kind.BLIND]
+            assert "budget could not be looked for (WarehouseBusy)" in blind.what
+        scene.watch = replace(scene.watch, budgets=lambda today: [])
+        observation = scene.look(NOW + timedelta(hours=6))
+        assert observation.seen[Kind.BUDGET] == ()
+        assert observation.seen[Kind.BLIND] == []
+
+    @pytest.mark.parametrize(
+        ("credits", "level"),
+        [(0, 0), (2.99, 0), (3, 75), (3.59, 75), (3.6, 90), (4, 100)],
+    )
+    def test_levels(self, credits: float, level: int) -> None:
+        assert BudgetUse("day", "2025-01-11", credits, 4.0).level == level
 
 
 class TestFreshness:

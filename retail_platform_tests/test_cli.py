@@ -24,15 +24,17 @@ from typing import Any
 import duckdb
 import pytest
 import typer
+import yaml
 
 from retail_platform.assets.models import ModelRun
 from retail_platform.cli.app import app, main
 from retail_platform.errors import WarehouseBusy
 from retail_platform.lake.store import INBOX, Lake
+from retail_platform.operate.costs import COST_DAYS
 from retail_platform.operate.instance import open_instance
 from retail_platform.resilience.breaker import Breakers
 from retail_platform.resilience.failures import WAREHOUSE
-from retail_platform.settings import Settings
+from retail_platform.settings import PROJECT_DIR, Settings
 from retail_platform_tests.histories import Delivery, fail, put, sales
 
 REGISTRY = """countries:
@@ -469,6 +471,18 @@ def marts(home: Path) -> dict[str, list[tuple[Any, ...]]]:
             name: connection.execute(f"select * from marts.{name} order by all").fetchall()
             for (name,) in names
         }
+
+
+class TestCost:
+    def test_the_embedded_warehouse_bills_nothing_and_says_so(self) -> None:
+        said = retail("cost")
+        assert said.code == 2
+        assert "RETAIL_WAREHOUSE is 'duckdb', which bills nothing" in said.err
+
+    def test_no_more_days_are_asked_for_than_the_views_have(self) -> None:
+        assert retail("cost", "--days", str(COST_DAYS + 1)).code == 2
+        project = yaml.safe_load((PROJECT_DIR / "dbt_project" / "dbt_project.yml").read_text())
+        assert project["vars"]["cost_days"] == COST_DAYS == 92
 
 
 class TestBackfill:

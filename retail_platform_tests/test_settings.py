@@ -88,6 +88,8 @@ class TestFromEnvironment:
             ("RETAIL_SETTLE_SECONDS", "-1", "expected zero or more"),
             ("RETAIL_SETTLE_SECONDS", "nan", "expected zero or more"),
             ("RETAIL_BACKLOG_PARTITIONS", "inf", "expected zero or more"),
+            ("RETAIL_CREDITS_PER_DAY", "-1", "expected zero or more"),
+            ("RETAIL_CREDITS_PER_MONTH", "5", "nothing else bills credits; unset it"),
         ],
     )
     def test_a_wrong_value_is_named_with_what_is_right(

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from retail_platform.alerts.budgets import budgets_of
 from retail_platform.contract import load_contracts
 from retail_platform.errors import ConfigurationError, WarehouseBusy
 from retail_platform.operate.doctor import _snowflake_key
@@ -73,6 +74,13 @@ class TestSettings:
             stage="raw.lake",
         )
         assert Settings.from_env({}).engine is Engine.DUCKDB
+
+    def test_budgets_are_those_of_the_installation(self) -> None:
+        assert budgets_of(Settings.from_env(GIVEN)) is None
+        budgets = {"RETAIL_CREDITS_PER_DAY": "2.5", "RETAIL_CREDITS_PER_MONTH": "60"}
+        settings = Settings.from_env({**GIVEN, **budgets})
+        assert (settings.credits_per_day, settings.credits_per_month) == (2.5, 60)
+        assert budgets_of(settings) is not None
 
     @pytest.mark.parametrize(
         ("named", "of_models"), [("", "RETAIL_LOAD_XS"), ("RETAIL_TRANSFORM", "RETAIL_TRANSFORM")]

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     DAEMON = "daemon"
     SENSOR = "sensor"
     DEPENDENCY = "dependency"
+    BUDGET = "budget"
     BLIND = "blind"
 
 
@@ -322,6 +323,35 @@ def open_circuit(name: str, message: str, ui_url: str) -> Alert:
         why="Runs and sensors that need it wait; what arrives meanwhile is taken in afterwards.",
         todo="Restore the dependency; it is tried again by itself.",
         link=f"{ui_url}/runs",
+    )
+
+
+_BUDGET_SEVERITY = {75: Severity.INFO, 90: Severity.WARNING, 100: Severity.ERROR}
+
+
+def budget_passed(
+    period: str, name: str, level: int, credits: float, budget: float, ui_url: str
+) -> Alert:
+    """A day or month of which a level of its budget is used up; each level is told once.
+
+    Args:
+        period: `day` or `month`.
+        name: which one.
+        level: percent, one of 75, 90 and 100.
+    """
+    return Alert(
+        key=f"{Kind.BUDGET}:{period}:{name}",
+        kind=Kind.BUDGET,
+        severity=_BUDGET_SEVERITY[level],
+        what=f"{credits:.2f} of {budget:g} credits of the {period} {name} are used: {level} % is "
+        "passed.",
+        why="What Snowflake bills is money; at its own quota a resource monitor stops the "
+        "warehouse, and with it all runs.",
+        todo="`retail cost` says which assets, countries and warehouses it went to, and how much "
+        "was idle.",
+        link=f"{ui_url}/runs",
+        occasion=str(level),
+        every_occasion=True,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from retail_platform.alerts.budgets import LookAtBudgets
 from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.watch import Watch
 from retail_platform.resilience.breaker import Breakers
@@ -11,7 +12,11 @@ from retail_platform.resources import LakeResource
 
 
 def build_alert_sensor(
-    router: AlertRouter, breakers: Breakers, country_order: Sequence[str], ui_url: str
+    router: AlertRouter,
+    breakers: Breakers,
+    country_order: Sequence[str],
+    ui_url: str,
+    budgets: LookAtBudgets | None,
 ) -> dg.SensorDefinition:
     """The sensor; it requests no runs."""
 
@@ -31,6 +36,7 @@ def build_alert_sensor(
             breakers=breakers,
             country_order=country_order,
             ui_url=ui_url,
+            budgets=budgets,
         )
         tick = router.look(watch)
         for notice in tick.notices:

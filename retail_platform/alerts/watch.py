@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from retail_platform.alerts import alert as told
 from retail_platform.alerts.alert import Alert, FailedRun, Kind, Subject
+from retail_platform.alerts.budgets import LookAtBudgets
 from retail_platform.assets.completeness import COMPLETENESS_CHECK
 from retail_platform.assets.specs import CONTRACT_CHECK, LATENESS_CHECK
 from retail_platform.countries import ALL
@@ -51,6 +52,9 @@ TRIGGER_TAG = "retail_platform/trigger"
 
 BACKFILL = "backfill"
 
+LOOK_AT_BUDGETS_EVERY = timedelta(hours=6)
+"""Each look wakes a warehouse for a minute, and the bill it reads is up to three hours old."""
+
 _FAILURES_IN_A_ROW = 2
 """One failed evaluation is often a restart of the code location."""
 
@@ -64,6 +68,20 @@ _CHECKS_TOLD_OTHERWISE = frozenset({CONTRACT_CHECK, COMPLETENESS_CHECK, LATENESS
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 
+class BudgetLook(BaseModel):
+    """What the last look at the budgets found; they are looked at less often than the rest.
+
+    Attributes:
+        blind: that they could not be read, if so.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    alerts: tuple[Alert, ...] = ()
+    blind: tuple[Alert, ...] = ()
+
+
 class Memory(BaseModel):
     """How far was looked. Kept in the outbox beside what was found.
 
@@ -71,6 +89,7 @@ class Memory(BaseModel):
         runs_until: newest update of a run that was read.
         failed: open troubles with runs by key.
         looking_since, looked_at: of the present series of looks without a long pause.
+        budgets: None before they are looked at, and without any.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,6 +98,7 @@ class Memory(BaseModel):
     failed: Mapping[str, FailedRun] = {}
     looking_since: datetime | None = None
     looked_at: datetime | None = None
+    budgets: BudgetLook | None = None
 
 
 @dataclass
@@ -102,6 +122,7 @@ class Watch:
 
     Attributes:
         country_order: countries as ranges of runs count them.
+        budgets: reads them; None if there are none.
         unattended: False for a foreground command, which does the work of daemons and sensors.
     """
 
@@ -112,6 +133,7 @@ class Watch:
     country_order: Sequence[str]
     ui_url: str
     unattended: bool = True
+    budgets: LookAtBudgets | None = None
 
     def look(self, memory: Memory, now: datetime) -> Observation:
         """Look at everything once."""
@@ -139,6 +161,7 @@ class Watch:
             self._runs(observation, now)
         with self._seeing(Kind.FAILED_CHECK, blind):
             observation.seen.update(self._checks())
+        self._spending(observation, blind, now)
         observation.seen[Kind.BLIND] = blind
         return observation
 
@@ -153,6 +176,30 @@ class Watch:
             owners=tuple(node.owners) or (told.PLATFORM_TEAM,),
             domain=node.tags.get("domain", ""),
         )
+
+    def _spending(self, observation: Observation, blind: list[Alert], now: datetime) -> None:
+        """Budgets of which a level is passed. Between two looks, what the last one found."""
+        memory = observation.memory
+        if self.budgets is None:
+            observation.seen[Kind.BUDGET] = []
+            return
+        last = memory.budgets
+        if last is None or now - last.at >= LOOK_AT_BUDGETS_EVERY:
+            found: list[Alert] = []
+            failure: list[Alert] = []
+            with self._seeing(Kind.BUDGET, failure):
+                found += [
+                    told.budget_passed(
+                        use.period, use.name, use.level, use.credits, use.budget, self.ui_url
+                    )
+                    for use in self.budgets(now.date())
+                    if use.level
+                ]
+            last = BudgetLook(at=now, alerts=tuple(found), blind=tuple(failure))
+            observation.memory = memory.model_copy(update={"budgets": last})
+        blind += last.blind
+        if not last.blind:
+            observation.seen[Kind.BUDGET] = last.alerts
 
     def _refused_files(self) -> Iterator[Alert]:
         records = read_rejections(self.lake)

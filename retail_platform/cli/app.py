@@ -255,6 +255,23 @@ def dev(
     raise typer.Exit(0 if ok else 1)
 
 
+@app.command()
+def cost(
+    days: Annotated[
+        int, typer.Option(min=1, max=92, help="How many days back, today included.")
+    ] = 30,
+    as_json: Json = False,
+) -> None:
+    """What Snowflake bills: credits by asset, country and warehouse, idle time, budgets.
+
+    Exit code 1 says that a budget is used up.
+    """
+    from retail_platform.cli.costing import show_costs  # noqa: PLC0415
+
+    ok = show_costs(Settings.from_env(), days, as_json=as_json)
+    raise typer.Exit(0 if ok else 1)
+
+
 @backfill_app.command("plan")
 def backfill_plan(
     first: Annotated[str, typer.Option("--from", help="First day, ISO.")],

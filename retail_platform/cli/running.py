@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from retail_platform.alerts.budgets import budgets_of
 from retail_platform.alerts.router import AlertRouter
 from retail_platform.alerts.routes import load_routes
 from retail_platform.alerts.watch import Watch
@@ -72,6 +73,7 @@ def tell_alerts(
         country_order=platform.registry.codes,
         ui_url=settings.ui_url,
         unattended=False,
+        budgets=budgets_of(settings),
     )
     tick = AlertRouter(settings.alerts_path, settings.alerts_file).look(watch)
     if tick.notices:

@@ -7,6 +7,7 @@ with their ledger rows, in one transaction.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Protocol
 
 import polars as pl
@@ -141,6 +142,14 @@ class Warehouse(Protocol):
 
     def publish(self, tables: Sequence[PublishedTable], slices: Slices) -> None:
         """Show readers what the slices of these marts hold now."""
+        ...
+
+    def credits_metered(self, first_day: date) -> Mapping[date, float]:
+        """Credits billed for compute since a day, by day, UTC; empty where nothing is billed.
+
+        Raises:
+            ConfigurationError: the role may not read them.
+        """
         ...
 
     def examine(self, lake_url: str) -> str:

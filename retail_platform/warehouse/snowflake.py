@@ -14,7 +14,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -413,6 +413,27 @@ class SnowflakeWarehouse:
 
     def publish(self, tables: Sequence[PublishedTable], slices: Slices) -> None:
         """Nothing to do: readers ask Snowflake, which shows them what is committed."""
+
+    def credits_metered(self, first_day: date) -> Mapping[date, float]:
+        """Compute credits of the warehouses of loads and models since a day, by day, UTC."""
+        account = self._account
+        try:
+            rows = self._execute(
+                "select cast(convert_timezone('UTC', start_time) as date) as used_on, "
+                "sum(credits_used_compute) from snowflake.account_usage.warehouse_metering_history "
+                "where start_time >= cast(%s as timestamp_ltz) "
+                "and upper(warehouse_name) in (%s, %s) group by used_on",
+                [str(first_day), account.warehouse.upper(), account.compute_of_models.upper()],
+            )
+        except ProgrammingError as exc:
+            if exc.errno != _NO_SUCH_OBJECT:
+                raise
+            raise ConfigurationError(
+                f"Role {account.role} does not see SNOWFLAKE.ACCOUNT_USAGE, where credits are "
+                f"told: {_words(exc)} Grant it the database roles SNOWFLAKE.USAGE_VIEWER and "
+                "SNOWFLAKE.GOVERNANCE_VIEWER; snowflake_setup/ does."
+            ) from exc
+        return {day: float(credits) for day, credits in rows}
 
     def examine(self, lake_url: str) -> str:
         """Whether user, role, warehouse, database and stage are there and fit together."""
