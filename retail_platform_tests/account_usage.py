@@ -121,7 +121,7 @@ def example() -> History:
         Statement("dashboard", f"{d} 22:30:00-04:00", 60, BI, credits=0.5, role=ANALYST),
         Statement("words", f"{e} 09:00:00+00:00", 60, BI, "a workbook", 0.25, role=ANALYST),
         Statement("theirs", f"{e} 09:01:00+00:00", 60, BI, '{"app": "x"}', 0.125, role=ANALYST),
-        Statement("long ago", f"{day(100)} 09:01:00+00:00", 60, BI, "", 9.0),
+        Statement("long ago", f"{day(100)} 09:01:00+00:00", 60, BI, tag("r0"), 9.0),
     ]  # fmt: skip
     hours = [
         Hour(f"{d} 10:00:00+00:00", LOAD, 0.05, 0.001),

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from shutil import copytree
@@ -20,13 +20,15 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from retail_platform.alerts.budgets import budget_uses
 from retail_platform.assets.lifetime_values import lifetime_values, sql_types
 from retail_platform.definitions import build_platform
 from retail_platform.errors import ConfigurationError, LoadMismatch
 from retail_platform.lake.manifest import read_manifests
 from retail_platform.lake.store import Lake
 from retail_platform.operate.account.deployment import deploy
-from retail_platform.partitions import Partition, Slices
+from retail_platform.operate.foreground import ForegroundRunner
+from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition, Slices
 from retail_platform.resources import DbtResource, WarehouseResource, resources_for
 from retail_platform.settings import PROJECT_DIR, Environment, Settings, SnowflakeAccount
 from retail_platform.transform.dbt_project import DbtProject
@@ -35,6 +37,7 @@ from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import PartitionLoad, Warehouse
 from retail_platform.warehouse.raw_tables import raw_columns
 from retail_platform.warehouse.snowflake import SnowflakeWarehouse
+from retail_platform_tests import account_usage as usage
 from retail_platform_tests.builders import CONTRACTS, Desk
 from retail_platform_tests.histories import (
     COUNTRIES,
@@ -62,6 +65,8 @@ from retail_platform_tests.histories import (
     weather,
 )
 from retail_platform_tests.snowflake_account import rendered
+from retail_platform_tests.statement_log import statement_log
+from retail_platform_tests.test_cli import retail
 from retail_platform_tests.test_lake_on_s3 import S3Desk
 
 LAST = 12
@@ -415,19 +420,20 @@ class TestDoctor:
         assert re.search(r", [1-9]\d* files loaded$", seen)
 
     def test_what_is_missing(self, worlds: Worlds, account: SnowflakeAccount) -> None:
-        elsewhere = {
-            "s3://other/lake": account,
-            "gs://other/lake": account,
-            worlds.lake_url: replace(account, stage="raw.no"),
-        }
-        said = [
-            "lies over s3://.*they must be the same",
-            "which a stage calls gcs://other/lake/; they must be the same",
-            "'raw.no', which role RETAIL_LOADER",
-        ]
-        for (url, changed), words in zip(elsewhere.items(), said, strict=True):
-            with pytest.raises(ConfigurationError, match=words):
-                SnowflakeWarehouse(changed, "local").examine(url)
+        here = worlds.lake_url
+        # The emulator sees every warehouse, but not what is none.
+        no_models, no_loads = (
+            {name: "of no kind"} for name in ("transform_warehouse", "warehouse")
+        )
+        for url, changed, said in (
+            ("s3://other/lake", {}, "lies over s3://.*they must be the same"),
+            ("gs://other/lake", {}, "which a stage calls gcs://other/lake/; they must be the same"),
+            (here, {"stage": "raw.no"}, "'raw.no', which role RETAIL_LOADER"),
+            (here, no_models, "SNOWFLAKE_TRANSFORM_WAREHOUSE is 'of no kind', which role RETAIL_L"),
+            (here, no_loads, "SNOWFLAKE_WAREHOUSE is 'of no kind', which role RETAIL_LOADER"),
+        ):
+            with pytest.raises(ConfigurationError, match=said):
+                SnowflakeWarehouse(replace(account, **changed), "local").examine(url)
 
 
 class TestDagster:
@@ -458,6 +464,209 @@ class TestDagster:
         assert tags == {
             "into": {**expected, "asset": "raw/transactions"},
             "stg_transactions": {**expected, "asset": "staging/stg_transactions"},
+        }
+
+
+class TestStatements:
+    """What a run sends to the account is money, so it is counted."""
+
+    def test_one_late_file_wakes_each_warehouse_once(
+        self, worlds: Worlds, account: SnowflakeAccount
+    ) -> None:
+        """One run of a batch day, one of the business days around it, as the sensors ask for."""
+        platform = build_platform(worlds.settings, worlds.resources)
+        worlds.desk.deliver(*parts_of(sales("FR", 12, [(12, 1, 2), (10, 2, 3)], 60)))
+        batch = ["feeds/transactions", "raw/transactions", "staging/stg_transactions"]
+        business = ["intermediate/int_sales", "marts/fct_sales", "marts/rpt_daily_sales"]
+        with statement_log() as log, dg.instance_for_test() as instance:
+            foreground = ForegroundRunner(platform, instance, worlds.desk.lake)
+            runs = [
+                foreground.execute(
+                    dg.RunRequest(
+                        asset_selection=[dg.AssetKey(asset.split("/")) for asset in assets],
+                        tags={RANGE_START_TAG: f"FR|{first}", RANGE_END_TAG: f"FR|{day(12)}"},
+                    )
+                )
+                for assets, first in ((batch, day(12)), (business, day(6)))
+            ]
+        assert [run.error for run in runs] == ["", ""]
+        assert log.wakes() == {account.warehouse: 1, account.compute_of_models: 1}
+        models, threads = 4, 4
+        tests = sum("as failures" in one.sql for one in log.sent)
+        assert tests > 20
+        # What is there, three tables of its own, the partition, the ledger, late days, the count.
+        assert len(log.on(account.warehouse)) == 12
+        # A model: its columns twice, its rows aside, out with the old, in with the new. A run:
+        # which tables there are, late days or days without a rate, the rows of each partition.
+        assert len(log.on(account.compute_of_models)) == 5 * models + 3 * len(runs) + tests
+        # Definitions and settings come to these, and cost no compute.
+        assert len(log.sent) <= 25 + 15 * models + 10 * len(runs) + 2 * tests
+        # The platform's own, and dbt's: what there is, each model, each thread of the tests.
+        assert log.sessions <= len(runs) * (1 + threads + threads) + models
+        tags = [
+            json.loads(one.sql.split("'")[1])
+            for one in log.sent
+            if "set query_tag" in one.sql and one.warehouse == account.compute_of_models
+        ]
+        # Tests are for their model; some are for several.
+        assert {tag["asset"] for tag in tags} == {"", batch[-1], *business}
+
+
+class TestCost:
+    """Views over what an account tells of itself, compared with sums made by hand."""
+
+    @pytest.fixture(scope="class")
+    def told(self, worlds: Worlds) -> Iterator[SnowflakeWarehouse]:
+        with worlds.snowflake.connect() as session:
+            usage.example().tell(session)
+            yield worlds.snowflake
+
+    def test_a_statement_counts_evenly_for_its_countries_and_days(
+        self, told: SnowflakeWarehouse
+    ) -> None:
+        staged = told.query(
+            "select country, slice_day, sum(credits) from cost.cost_by_slice "
+            "where asset = 'staging/stg_transactions' group by all order by 1, 2"
+        )
+        assert [(c, d.day, round(n, 9)) for c, d, n in staged] == [
+            *(("DE", n, 0.01) for n in (10, 11, 12)),
+            *(("FR", n, credits) for n, credits in ((10, 0.01), (11, 0.02), (12, 0.01))),
+        ]
+
+    def test_nothing_is_lost_or_counted_twice(self, told: SnowflakeWarehouse) -> None:
+        assert told.query(
+            "select environment, role_name, warehouse_name, asset, used_on, "
+            "round(sum(credits), 9) from cost.cost_by_slice group by all "
+            "order by environment nulls last, asset nulls last, warehouse_name, used_on"
+        ) == [
+            ("local", usage.PLATFORM, usage.TRANSFORM, "marts/fct_sales", usage.day(3), 1.0),
+            ("local", usage.PLATFORM, usage.LOAD, "raw/transactions", usage.day(3), 0.03),
+            ("local", usage.PLATFORM, usage.TRANSFORM, "staging/stg_transactions", usage.day(3),
+             0.07),
+            ("local", usage.PLATFORM, usage.TRANSFORM, None, usage.day(3), 0.02),
+            (None, usage.ANALYST, usage.BI, None, usage.day(2), 0.875),
+        ]  # fmt: skip
+        ((split, known),) = told.query(
+            "select (select sum(credits) from cost.cost_by_slice), sum(credits_attributed_compute) "
+            "from snowflake.account_usage.query_attribution_history "
+            "where start_time > dateadd(day, -92, current_timestamp())"
+        )
+        assert split == pytest.approx(known) == pytest.approx(1.995)
+
+    def test_who_works_for_all_countries_and_days_works_for_none(
+        self, told: SnowflakeWarehouse
+    ) -> None:
+        assert told.query(
+            "select country, slice_day from cost.cost_by_slice where asset = 'marts/fct_sales'"
+        ) == [(None, None)]
+
+    def test_what_no_statement_explains_is_idle(self, told: SnowflakeWarehouse) -> None:
+        assert told.query(
+            "select warehouse_name, used_on, round(credits_metered, 9), "
+            "round(credits_attributed, 9), round(credits_idle, 9), statements, execution_seconds "
+            "from cost.cost_warehouse_days order by 1"
+        ) == [
+            (usage.BI, usage.day(2), 2.0, 0.875, 1.125, 3, 180),
+            (usage.LOAD, usage.day(3), 0.05, 0.03, 0.02, 1, 10),
+            (usage.TRANSFORM, usage.day(3), 1.5, 1.09, 0.41, 4, 637),
+        ]
+
+    def test_a_run_wakes_a_warehouse_again_after_a_minute_without_compute(
+        self, told: SnowflakeWarehouse
+    ) -> None:
+        assert told.query(
+            "select run_id, warehouse_name, statements, statements_with_compute, "
+            "warehouse_seconds, wakes, round(credits, 9) from cost.cost_runs order by 1, 2"
+        ) == [
+            ("r1", usage.LOAD, 1, 1, 10, 1, 0.03),
+            ("r1", usage.TRANSFORM, 4, 3, 37, 2, 0.09),
+            ("r2", usage.TRANSFORM, 1, 1, 600, 1, 1.0),
+        ]
+
+    def test_the_command_says_what_was_used_and_what_is_left_of_budgets(
+        self,
+        told: SnowflakeWarehouse,
+        worlds: Worlds,
+        account: SnowflakeAccount,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        for name, value in {
+            **{f"SNOWFLAKE_{name.upper()}": value for name, value in asdict(account).items()},
+            "RETAIL_HOME": worlds.settings.home,
+            "RETAIL_LAKE_URL": worlds.lake_url,
+            "RETAIL_WAREHOUSE": "snowflake",
+            "RETAIL_CREDITS_PER_MONTH": "100",
+        }.items():
+            monkeypatch.setenv(name, str(value))
+        found = retail("cost", "--days", "4", "--json")
+        assert found.code == 0, found.err
+        costs = found.json
+        assert [(s["name"], round(s["credits"], 9)) for s in costs["by_asset"]] == [
+            ("marts/fct_sales", 1.0),
+            ("staging/stg_transactions", 0.07),
+            ("raw/transactions", 0.03),
+            (None, 0.02),
+        ]
+        assert [(s["name"], round(s["credits"], 9)) for s in costs["by_country"]] == [
+            (None, 1.02), ("FR", 0.07), ("DE", 0.03),
+        ]  # fmt: skip
+        assert [(s["name"], s["credits"]) for s in costs["by_environment"]][1] == (None, 0.875)
+        warehouses = {w["name"]: (w["credits_metered"], w["advice"]) for w in costs["warehouses"]}
+        assert warehouses[usage.BI] == (2.0, "too few statements")
+        dearest = costs["runs"][0]
+        assert (dearest["run_id"], dearest["wakes"]) == ("r2", 1)
+        month = f"{usage.day(3):%Y-%m}"
+        # Loads and models; what dashboards use has a budget with whoever owns them.
+        used = {b["name"]: round(b["credits"], 9) for b in costs["budgets"]}
+        assert used.get(month, 1.55) == 1.55
+        monkeypatch.setenv("RETAIL_CREDITS_PER_DAY", "1")
+        for_people = retail("cost", "--days", "3")
+        assert for_people.code == 0
+        assert usage.BI in for_people.out
+        assert "staging/stg_transactions" not in for_people.out, "that was the day before"
+        assert "0.8750 credits were used by other programs (untagged)" in for_people.out
+        assert f"0 % of the budget of day {usage.day(0)}: 0.0000 of 1 credits" in for_people.out
+
+    def test_a_budget_counts_loads_and_models_of_its_day(
+        self, told: SnowflakeWarehouse, worlds: Worlds
+    ) -> None:
+        limited = replace(worlds.settings, credits_per_day=1.0, credits_per_month=2.0)
+        uses = budget_uses(limited, told, usage.day(2))
+        assert [(u.name, round(u.credits, 9), u.level) for u in uses][:2] == [
+            (str(usage.day(3)), 1.55, 100),
+            (str(usage.day(2)), 0.0, 0),
+        ]
+        assert [u.level for u in uses if u.name == f"{usage.day(3):%Y-%m}"] == [75]
+
+    def test_a_role_that_may_not_read_the_bill_is_told_what_it_lacks(
+        self, told: SnowflakeWarehouse
+    ) -> None:
+        view = "snowflake.account_usage.warehouse_metering_history"
+        told.query(f"alter table {view} rename to withheld")
+        try:
+            with pytest.raises(ConfigurationError, match=r"Grant it the .*SNOWFLAKE\.USAGE_VIEWER"):
+                told.credits_metered(usage.day(3))
+        finally:
+            told.query(
+                "alter table snowflake.account_usage.withheld rename to warehouse_metering_history"
+            )
+
+    def test_advice_follows_from_how_a_warehouse_is_used(self, worlds: Worlds) -> None:
+        with worlds.snowflake.connect() as session:
+            usage.sized().tell(session)
+            found = dict(
+                worlds.snowflake.query("select warehouse_name, advice from cost.cost_warehouses")
+            )
+        assert found == {
+            "TOO_FEW_STATEMENTS": "too few statements",
+            "LARGER_REMOTE": "larger",
+            "LARGER_LOCAL": "larger",
+            "KEEP_LOCAL": "keep",
+            "MORE_CLUSTERS": "more clusters",
+            "KEEP_QUEUE": "keep",
+            "SMALLER": "smaller",
+            "KEEP_SMALLEST": "keep",
+            "FEWER_WAKES": "fewer wakes",
         }
 
 

@@ -27,7 +27,7 @@ def show_costs(settings: Settings, days: int, *, as_json: bool) -> bool:
 
 def _show(costs: Costs) -> None:
     since = f"since {costs.first_day}, environment {costs.environment}"
-    _spends(f"Credits by asset, {since}", "asset", costs.by_asset, "(tests, small queries)")
+    _spends(f"Credits by asset, {since}", "asset", costs.by_asset, "(small queries)")
     _spends(f"Credits by country, {since}", "country", costs.by_country, "(all at once)")
     _spends(f"Credits by day, {since}", "day", costs.by_day, "")
     table(

@@ -195,7 +195,11 @@ class DbtProject:
         arguments += ["--select", *names]
         if slices:
             arguments += ["--vars", json.dumps(slice_vars(slices))]
-        with exported({**self._env, **self._secrets(), "RETAIL_RUN_ID": run_id}):
+        of_this_run = {
+            "RETAIL_RUN_ID": run_id,
+            "RETAIL_DBT_REUSES_SESSIONS": str(command == "test"),
+        }
+        with exported({**self._env, **self._secrets(), **of_this_run}):
             try:
                 result = self._runner.invoke(arguments)
             finally:
