@@ -91,7 +91,7 @@ OF_THEIR_DAYS = {RETURNS, "marts/rpt_competitor_prices"}
 OF_BUSINESS_DAYS = {
     *(SALES, FACT, MART, CUSTOMERS, "marts/rpt_top_stores", "marts/dim_date"),
     *("marts/rpt_channel_performance", "marts/rpt_product_performance"),
-    "marts/rpt_store_performance",
+    *("marts/rpt_store_performance", "marts/fct_shop_sales_daily"),
 }
 OF_OTHER_CHANNELS = {
     *(

@@ -1,6 +1,6 @@
 {{ config(
     tags=['business_day', 'country'],
-    meta={'reads': {'fct_sales': {'days_before': 'all'}}},
+    meta={'reads': {'fct_shop_sales_daily': {'days_before': 'all'}}},
 ) }}
 
 -- Growth of shops that were there in both weeks says how trade goes; growth of all shops also says
@@ -10,12 +10,12 @@ with
 
 closing_days as (
 
-    {{ closing_days(ref('fct_sales'), 'retail_week') }}
+    {{ closing_days(ref('fct_shop_sales_daily'), 'retail_week') }}
 
 ),
 
 -- most runs close no week, and are spared the past
-sales_lines as (
+shop_days as (
 
     select
         country,
@@ -24,10 +24,10 @@ sales_lines as (
         currency_code,
         -- the web shop is one that has always been there
         coalesce(store_key, channel) as shop,
-        net_amount_local,
-        net_amount_eur
-    from {{ ref('fct_sales') }}
-    where {{ in_window('fct_sales', 'country', 'business_date') }}
+        net_sales_local,
+        net_sales_eur
+    from {{ ref('fct_shop_sales_daily') }}
+    where {{ in_window('fct_shop_sales_daily', 'country', 'business_date') }}
         and country in (select closing_days.country from closing_days)
 
 ),
@@ -39,30 +39,30 @@ openings as (
         channel,
         shop,
         min(business_date) as first_sold_on
-    from sales_lines
+    from shop_days
     group by country, channel, shop
 
 ),
 
-lines_of_both_weeks as (
+days_of_both_weeks as (
 
     select
         closing_days.business_date,
-        sales_lines.country,
-        sales_lines.channel,
-        sales_lines.currency_code,
-        sales_lines.shop,
-        sales_lines.net_amount_local,
-        sales_lines.net_amount_eur,
-        sales_lines.business_date > {{ add_days('closing_days.business_date', -7) }}
+        shop_days.country,
+        shop_days.channel,
+        shop_days.currency_code,
+        shop_days.shop,
+        shop_days.net_sales_local,
+        shop_days.net_sales_eur,
+        shop_days.business_date > {{ add_days('closing_days.business_date', -7) }}
             as is_this_year
     from closing_days
-    inner join sales_lines
-        on sales_lines.country = closing_days.country
+    inner join shop_days
+        on shop_days.country = closing_days.country
         and (
-            sales_lines.business_date between {{ add_days('closing_days.business_date', -6) }}
+            shop_days.business_date between {{ add_days('closing_days.business_date', -6) }}
             and closing_days.business_date
-            or sales_lines.business_date between {{ add_days('closing_days.business_date', -370) }}
+            or shop_days.business_date between {{ add_days('closing_days.business_date', -370) }}
             and {{ add_days('closing_days.business_date', -364) }}
         )
 
@@ -76,14 +76,14 @@ shop_weeks as (
         channel,
         currency_code,
         shop,
-        count(case when is_this_year then 1 end) as lines,
-        count(case when not is_this_year then 1 end) as lines_last_year,
-        {{ total('case when is_this_year then net_amount_local end') }} as local_amount,
-        {{ total('case when is_this_year then net_amount_eur end') }} as eur_amount,
-        {{ total('case when not is_this_year then net_amount_local end') }}
+        count(case when is_this_year then 1 end) as days,
+        count(case when not is_this_year then 1 end) as days_last_year,
+        {{ total('case when is_this_year then net_sales_local end') }} as local_amount,
+        {{ total('case when is_this_year then net_sales_eur end') }} as eur_amount,
+        {{ total('case when not is_this_year then net_sales_local end') }}
             as last_year_local_amount,
-        {{ total('case when not is_this_year then net_amount_eur end') }} as last_year_eur_amount
-    from lines_of_both_weeks
+        {{ total('case when not is_this_year then net_sales_eur end') }} as last_year_eur_amount
+    from days_of_both_weeks
     group by country, business_date, channel, currency_code, shop
 
 ),
@@ -92,8 +92,8 @@ judged_shops as (
 
     select
         shop_weeks.*,
-        shop_weeks.lines > 0
-        and shop_weeks.lines_last_year > 0
+        shop_weeks.days > 0
+        and shop_weeks.days_last_year > 0
         and openings.first_sold_on < {{ add_days('shop_weeks.business_date', -370) }}
         and not {{ is_week_53('shop_weeks.business_date') }} as is_comparable
     from shop_weeks
@@ -123,7 +123,7 @@ totals as (
         {{ total('case when is_comparable then last_year_eur_amount end') }}
             as last_year_net_sales_eur
     from judged_shops
-    where lines > 0
+    where days > 0
     group by country, business_date, channel, currency_code
 
 )
