@@ -361,15 +361,14 @@ def _closing_days(warehouse: Warehouse, slices: Slices) -> list[Partition]:
 
 def _customers(warehouse: Warehouse, until: Partition) -> pl.DataFrame:
     """Purchases of each customer of a country up to a day and including it."""
+    spend = "(gross_sales_eur - discounts_eur)"
+    # Ranking the purchases of each customer, to leave the first one out, takes twice as long.
     rows = warehouse.query(
-        "with purchases as ("
-        "select customer_id, business_date, gross_sales_eur - discounts_eur as spend_eur, "
-        "row_number() over (partition by customer_id order by business_date asc nulls last) "
-        f"as purchase_number from marts.{_INPUT.path[-1]} where country = '{until.country}' "
-        f"and business_date <= date '{until.day}' and sale_invoices > 0) "
         "select customer_id, min(business_date), max(business_date), count(*) - 1, "
-        "cast(sum(case when purchase_number > 1 then spend_eur else 0 end) as double) "
-        "from purchases group by customer_id order by customer_id"
+        f"cast(sum{spend} - min_by({spend}, business_date) as double) "
+        f"from marts.{_INPUT.path[-1]} where country = '{until.country}' "
+        f"and business_date <= date '{until.day}' and sale_invoices > 0 "
+        "group by customer_id order by customer_id"
     )
     schema = {
         "customer_id": pl.Int64(),
