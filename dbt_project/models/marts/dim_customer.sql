@@ -17,6 +17,8 @@
     'may_be_emailed',
     'marketing_consent_at',
 ] -%}
+{#- a city of the one and a country of the other would be nobody's address -#}
+{%- set is_address_of_crm = 'customers.city is null and crm.mailing_city is not null' -%}
 {{ config(
     tags=['batch_day', 'country'],
     incremental_strategy='replace_keys',
@@ -229,13 +231,10 @@ states as (
         cast(coalesce(crm.contact_count, 0) as bigint) as contact_count,
         case when crm.contact_id is null then 'shop' else 'shop and crm' end as known_from,
         crm.matched_by,
-        -- a city of the one and a country of the other would be nobody's address
-        case when customers.city is null and crm.mailing_city is not null
-            then crm.mailing_city else customers.city end as city,
-        case when customers.city is null and crm.mailing_city is not null
-            then crm.mailing_country else customers.country_name end as country_name,
-        case when customers.city is null and crm.mailing_city is not null
-            then 'crm' else 'shop' end as address_from,
+        coalesce(customers.city, crm.mailing_city) as city,
+        case when {{ is_address_of_crm }} then crm.mailing_country else customers.country_name end
+            as country_name,
+        case when {{ is_address_of_crm }} then 'crm' else 'shop' end as address_from,
         customers.gender,
         coalesce(customers.birth_year, crm.birth_year) as birth_year,
         case
