@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from functools import cache, partial
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -382,6 +383,24 @@ def test_a_blocked_day_appears_when_its_rate_arrives(traded: Warehouse) -> None:
     ) == [(Decimal("2.50"),)]
 
 
+def test_a_corrected_rate_reprices_its_days_and_no_others(traded: Warehouse) -> None:
+    """Friday's dollar also serves the weekend: Saturday's 100 and 170.60 were 80 and 136.48."""
+    euros = "select country, net_sales_eur from marts.rpt_daily_sales order by all"
+    before = traded.execute(euros)
+    traded.deliver("fx_rates", "ALL", FRI, [rate(FRI, "USD", "1.00")], 2)
+
+    traded.run("stg_fx_rates", countries="ALL", first_day=FRI, last_day=FRI)
+    days = {"first_day": FRI, "last_day": FRI + timedelta(days=6)}
+    traded.run("int_fx_rates", countries="ALL", **days)
+    traded.run("fct_sales rpt_daily_sales", countries="US", **days)
+
+    of_france = [row for row in before if row[0] == "FR"]
+    assert before == [*of_france, ("US", Decimal("80.00")), ("US", Decimal("136.48"))]
+    assert traded.execute(euros) == [
+        *of_france, ("US", Decimal("100.00")), ("US", Decimal("170.60"))
+    ]  # fmt: skip
+
+
 def test_a_correction_that_removes_rows_removes_them_everywhere(traded: Warehouse) -> None:
     traded.deliver(
         "transactions", "FR", FRI, [sale("INV-FR-021-00000001", 1, "1.00", "2025-01-10 09:00")], 2
@@ -405,6 +424,59 @@ def test_a_correction_that_removes_rows_removes_them_everywhere(traded: Warehous
     ) == [("Paris", None)]
     # delivered once and withdrawn: nothing staged names this key any more
     assert traded.table("marts.dim_employee") == []
+
+
+# ------------------------------------------------------------------------------ what became of rows
+
+
+def test_what_became_of_rows_is_as_defined(warehouse: Warehouse) -> None:
+    """Of several files of a batch, of which some do not count; keys that a batch has twice."""
+    rng = random.Random(SEED)
+    keys = {
+        "transactions": ("invoice_id", "line"),
+        "partner_sales": ("store_token", "transaction_id", "receipt_token"),
+    }
+    expected = []
+    for n, country, feed in product(range(DAYS), ("FR", "US"), keys):
+        batch = FIRST + timedelta(days=n)
+        rows = [r for _ in range(3) for r in random_rows(feed, country, batch, rng)]
+        warehouse.deliver(feed, country, batch, rows)
+        warehouse.execute("delete from raw.file_ledger where feed = $1 and country = $2"
+                          " and batch_date = $3", [feed, country, batch])  # fmt: skip
+        files, counted = 0, Counter[str]()
+        ends = sorted(rng.randint(0, len(rows)) for _ in range(rng.randint(0, 2)))
+        for begin, end in pairwise([0, *ends, len(rows)]):
+            reasons = {
+                reason: rng.randint(1, 3) for reason in rng.sample(REASONS, rng.randint(0, 3))
+            }
+            bad = max(reasons.values(), default=0)  # a row may have several
+            loaded, twice = end - begin, rng.randint(0, 2)
+            told = {"rows_in": loaded + bad + twice, "rows_loaded": loaded,
+                    "rows_quarantined": bad, "rows_duplicate": twice}  # fmt: skip
+            of_batch = {"feed": feed, "country": country, "batch_date": batch}
+            text = json.dumps(reasons)
+            warehouse.insert("file_ledger", of_batch | told | {"reasons": text, "state": "loaded"})
+            # an older delivery of the file
+            warehouse.insert("file_ledger", of_batch | told | {"reasons": text, "state": "gone"})
+            files += 1
+            counted.update(told | reasons | {"exact_duplicate": twice})
+        valid = len({tuple(str(row[name]) for name in keys[feed]) for row in rows})
+        counted["replaced_in_batch"] = counted["rows_loaded"] - valid
+        ignored = [
+            f"{reason} {counted[reason]}"
+            for reason in sorted((*REASONS, "exact_duplicate", "replaced_in_batch"))
+            if counted[reason]
+        ]
+        counts = [counted[f"rows_{name}"] for name in ("in", "loaded", "quarantined", "duplicate")]
+        expected.append((country, batch, feed, files, *counts, valid, counts[0] - valid,
+                         ", ".join(ignored) or None))  # fmt: skip
+
+    warehouse.run("stg_transactions stg_partner_sales rpt_transactions_lifecycle")
+
+    found = warehouse.table("marts.rpt_transactions_lifecycle")
+    assert found == sorted(expected, key=repr)
+    assert {row[3] for row in found} == {1, 2, 3}
+    assert any(row[9] for row in found if "replaced_in_batch" in (row[10] or ""))
 
 
 # ----------------------------------------------------------------------------------- all channels
@@ -931,6 +1003,8 @@ def rows_of(warehouse: Warehouse, select: str) -> list[Row]:
 
 FIRST = date(2025, 1, 1)
 DAYS = 10
+REASONS = ("currency:not_allowed", "quantity:too_small", "row:no_total")
+"""Some for which a row goes to quarantine."""
 SEED = 1
 
 
