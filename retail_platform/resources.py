@@ -22,6 +22,7 @@ from retail_platform.settings import PROJECT_DIR, Engine, Environment, Settings,
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import Warehouse
+from retail_platform.warehouse.versions import Retention
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -74,10 +75,13 @@ class DuckDBResource(WarehouseResource):
 
     path: str
     published: str
+    keep_days: float = Retention.days
+    keep_versions: int = Retention.versions
 
     def open(self) -> DuckDBWarehouse:
         """The warehouse."""
-        return DuckDBWarehouse(Path(self.path), published=Path(self.published))
+        retention = Retention(self.keep_days, self.keep_versions)
+        return DuckDBWarehouse(Path(self.path), published=Path(self.published), retention=retention)
 
 
 class SnowflakeWarehouseResource(WarehouseResource):
@@ -113,7 +117,12 @@ def warehouse_resource(settings: Settings) -> WarehouseResource:
             "RETAIL_ENV=prod: RETAIL_WAREHOUSE is 'duckdb', the embedded warehouse; expected "
             "RETAIL_ENV=local, or RETAIL_WAREHOUSE=snowflake."
         )
-    return DuckDBResource(path=str(settings.warehouse_path), published=str(settings.published_path))
+    return DuckDBResource(
+        path=str(settings.warehouse_path),
+        published=str(settings.published_path),
+        keep_days=settings.keep_days,
+        keep_versions=settings.keep_versions,
+    )
 
 
 class DbtResource(dg.ConfigurableResource):

@@ -197,6 +197,8 @@ class Settings:
         credits_per_day, credits_per_month: budgets of compute on Snowflake; 0 means none.
         ui_url: where people reach the UI, for links in alerts; without a slash at the end.
         snowflake: the warehouse, unless it is the embedded one.
+        keep_days: for how long what readers of the embedded warehouse saw can still be asked for.
+        keep_versions: as many of its newest versions are kept, however old.
     """
 
     environment: Environment
@@ -217,6 +219,8 @@ class Settings:
     credits_per_day: float = 0.0
     credits_per_month: float = 0.0
     snowflake: SnowflakeAccount | None = None
+    keep_days: float = 7.0
+    keep_versions: int = 10
 
     @property
     def engine(self) -> Engine:
@@ -307,6 +311,8 @@ class Settings:
             credits_per_day=_credits(env, "RETAIL_CREDITS_PER_DAY"),
             credits_per_month=_credits(env, "RETAIL_CREDITS_PER_MONTH"),
             snowflake=_snowflake(env, lake_url),
+            keep_days=_number(env, "RETAIL_KEEP_DAYS", 7.0),
+            keep_versions=int(_number(env, "RETAIL_KEEP_VERSIONS", 10)),
         )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -42,6 +43,7 @@ from retail_platform.assets.lifetime_values import (
 )
 from retail_platform.partitions import Slices
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.publish import CATALOGUE
 from retail_platform_tests.histories import Installation, Visit, rates, sales
 
 PUBLISHED = Purchasing(0.243, 4.414, 0.793, 2.426)
@@ -491,5 +493,6 @@ def test_the_platform_builds_records_and_publishes_them(tmp_path: Path, dbt_work
         (summary,) = summaries.values()
         assert summary.last_check_execution_record is not None
         assert summary.last_check_execution_record.status.value == "SUCCEEDED"
-        published = installation.published / "rpt_clv" / "2025-01.parquet"
-        assert pl.read_parquet(published).height == rows
+        with duckdb.connect(str(installation.published / CATALOGUE)) as published:
+            found = published.execute("select count(*) from marts.rpt_clv").fetchall()
+        assert found == [(rows,)]

@@ -132,7 +132,7 @@ class TableRun(ABC):
             if m.schema == "marts"
         ]
         if tables:
-            self._warehouse.publish(tables, slices)
+            self._warehouse.publish(tables, slices, self._context.run_id)
 
 
 class ModelRun(TableRun):

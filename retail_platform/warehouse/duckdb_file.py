@@ -50,6 +50,7 @@ from retail_platform.warehouse.raw_tables import (
     evolved_columns,
     raw_columns,
 )
+from retail_platform.warehouse.versions import USUAL, Retention
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ class DuckDBWarehouse:
         path: Path,
         *,
         published: Path | None = None,
+        retention: Retention = USUAL,
         patience_seconds: float = 600.0,
         on_step: Callable[[str], None] = lambda step: None,
     ) -> None:
@@ -75,11 +77,13 @@ class DuckDBWarehouse:
 
         Args:
             published: folder of the copy for readers; beside the file if not said.
+            retention: of its older versions.
             patience_seconds: how long to wait for another process to let go of the file.
             on_step: called before each step of the load transaction.
         """
         self.path = path
         self._published = published or path.parent / "published"
+        self._retention = retention
         self._patience = patience_seconds
         self._on_step = on_step
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -321,10 +325,10 @@ class DuckDBWarehouse:
         """(schema, name) of all tables there are."""
         return set(self.query("select table_schema, table_name from information_schema.tables"))
 
-    def publish(self, tables: Sequence[PublishedTable], slices: Slices) -> None:
+    def publish(self, tables: Sequence[PublishedTable], slices: Slices, run_id: str = "") -> None:
         """Write the files that hold the slices anew, see `publish.publish`."""
         with self.connect() as connection:
-            publish(connection, tables, slices, self._published)
+            publish(connection, tables, slices, self._published, run_id, self._retention)
 
     def credits_metered(self, first_day: date) -> Mapping[date, float]:
         """Nothing: a machine of one's own bills no credits."""

@@ -140,8 +140,8 @@ class Warehouse(Protocol):
         """Rows of a read-only statement that both engines understand."""
         ...
 
-    def publish(self, tables: Sequence[PublishedTable], slices: Slices) -> None:
-        """Show readers what the slices of these marts hold now."""
+    def publish(self, tables: Sequence[PublishedTable], slices: Slices, run_id: str = "") -> None:
+        """Show readers what the slices of these marts hold now, as the work of a run."""
         ...
 
     def credits_metered(self, first_day: date) -> Mapping[date, float]:

@@ -411,7 +411,7 @@ class SnowflakeWarehouse:
         """Rows of a read-only statement."""
         return self._execute(sql)
 
-    def publish(self, tables: Sequence[PublishedTable], slices: Slices) -> None:
+    def publish(self, tables: Sequence[PublishedTable], slices: Slices, run_id: str = "") -> None:
         """Nothing to do: readers ask Snowflake, which shows them what is committed."""
 
     def credits_metered(self, first_day: date) -> Mapping[date, float]:
