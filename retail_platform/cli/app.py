@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from retail_platform.cli.output import Stopwatch, complain, fact, print_json, table
+from retail_platform.cli.output import Format, Stopwatch, complain, fact, print_json, table
 from retail_platform.errors import ConfigurationError, RetailError
 from retail_platform.settings import Settings
 
@@ -199,6 +199,91 @@ def status(as_json: Json = False) -> None:
                 [(r.name, r.code, r.seen, r.remedy) for r in found.rejections],
             )
     raise typer.Exit(1 if found.rejections or found.missing else 0)
+
+
+AsOf = Annotated[
+    str,
+    typer.Option(
+        help="A time (2025-01-31T18:30, UTC), '2 hours ago', or a run: as it left what it "
+        "published, or as it found what it loaded into."
+    ),
+]
+FromDay = Annotated[str | None, typer.Option("--from", help="First day, ISO.")]
+ToDay = Annotated[str | None, typer.Option("--to", help="Last day, ISO.")]
+
+
+@app.command()
+def mart(
+    name: Annotated[str | None, typer.Argument(help="Which mart; none lists all.")] = None,
+    as_of: AsOf = "",
+    country: Countries = "",
+    first: FromDay = None,
+    last: ToDay = None,
+    columns: Annotated[str, typer.Option(help="Columns separated by commas; default all.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows at most.")] = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Default table; csv into a file.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rows of a mart as they are now or as readers saw them at an earlier moment."""
+    from retail_platform.cli.reading import list_marts, show_mart  # noqa: PLC0415
+
+    settings = Settings.from_env()
+    if name is None:
+        list_marts(settings, as_json=as_json)
+        return
+    usual = Format.JSON if as_json else Format.CSV if output else Format.TABLE
+    show_mart(
+        settings,
+        name,
+        as_of,
+        columns=columns,
+        countries=country,
+        days=(_day(first) if first else None, _day(last) if last else None),
+        limit=limit,
+        form=form or usual,
+        output=output,
+    )
+
+
+@app.command()
+def diff(
+    name: Annotated[str, typer.Argument(help="Which mart.")],
+    from_as_of: AsOf = "",
+    to_as_of: AsOf = "",
+    from_env: Annotated[
+        str, typer.Option(help="Another RETAIL_HOME; on Snowflake another database.")
+    ] = "",
+    to_env: Annotated[str, typer.Option(help="The same for the other side.")] = "",
+    country: Countries = "",
+    first: FromDay = None,
+    last: ToDay = None,
+    key: Annotated[
+        str, typer.Option(help="Columns by which rows belong together; default the declared ones.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Rows added, removed and changed between two moments or two environments.
+
+    Exit code 0: equal, 1: different.
+    """
+    from retail_platform.cli.reading import diff_mart  # noqa: PLC0415
+
+    equal = diff_mart(
+        Settings.from_env(),
+        name,
+        moments=(from_as_of, to_as_of),
+        environments=(from_env, to_env),
+        countries=country,
+        days=(_day(first) if first else None, _day(last) if last else None),
+        key=key,
+        as_json=as_json,
+    )
+    raise typer.Exit(0 if equal else 1)
 
 
 @app.command()

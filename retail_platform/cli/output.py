@@ -9,6 +9,7 @@ import sys
 import time
 from datetime import date, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,15 @@ _progress = Console(stderr=True)
 
 _WIDE = 200
 """Columns of a table that goes into a file or another program, where nobody sees a line break."""
+
+
+class Format(StrEnum):
+    """How rows of a mart are written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
 
 
 class Stopwatch:

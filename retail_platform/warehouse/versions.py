@@ -71,7 +71,7 @@ class Versions:
     """The record of one published folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._path = folder / RECORD
 
     def newest(self) -> Version | None:
@@ -186,14 +186,14 @@ class Versions:
                 "select 1 from files as others where others.mart = files.mart "
                 f"and others.file = files.file and coalesce(others.until, {oldest} + 1) > {oldest})"
             ).fetchall()
-            paths = [self._folder / mart / file for mart, file in gone]
+            paths = [self.folder / mart / file for mart, file in gone]
             # Before the record forgets them: a process that dies here does it again.
             for path in paths:
                 path.unlink(missing_ok=True)
             record.execute(f"delete from files where until <= {oldest}")
             named = record.execute("select mart, file from files").fetchall()
-        known = {self._folder / mart / file for mart, file in named}
-        for path in self._folder.glob("*/*"):
+        known = {self.folder / mart / file for mart, file in named}
+        for path in self.folder.glob("*/*"):
             if path not in known and path.stat().st_mtime < (now - GRACE).timestamp():
                 path.unlink()
                 paths.append(path)
