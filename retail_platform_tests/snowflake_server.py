@@ -183,6 +183,45 @@ def create_account_usage(account: Any) -> None:
         session.cursor().execute(f"create table {table['name']} ({columns})")
 
 
+def databases_can_be_cloned() -> None:
+    """A clone would be an empty database, its comment would be lost, and none could be dropped."""
+    execute = cursors.FakeSnowflakeCursor.execute
+    comments: dict[str, str] = {}
+
+    def clone(duck: Any, copy: str, source: str) -> None:
+        for schema, table in duck.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = ? "
+            "and not starts_with(lower(schema_name), '_fs_')",
+            [source],
+        ).fetchall():
+            duck.execute(f'create schema if not exists {copy}."{schema}"')
+            address = f'"{schema}"."{table}"'
+            duck.execute(f"create table {copy}.{address} as from {source}.{address}")
+
+    def executed(self: Any, command: str, *arguments: Any, **options: Any) -> Any:
+        def matched(shape: str) -> re.Match[str] | None:
+            return re.fullmatch(shape, command, re.IGNORECASE)
+
+        if made := matched(r"create database (\w+) clone (\w+) comment = '(.*)'"):
+            execute(self, f"create database {made[1]}")
+            clone(self._duck_conn, made[1].upper(), made[2].upper())
+            comments[made[1].upper()] = made[3]
+            return execute(self, "select 'created' as status")
+        if dropped := matched(r"drop database (\w+)"):
+            self._duck_conn.execute(f"detach {dropped[1].upper()}")
+            del comments[dropped[1].upper()]
+            return execute(self, "select 'dropped' as status")
+        if shown := matched(r"show databases like '(\w+)%'"):
+            alike = re.compile(shown[1].replace("_", "."), re.IGNORECASE)
+            rows = [f"('{n}', '{c}')" for n, c in comments.items() if alike.match(n)]
+            values = ", ".join(rows) or "('', '')"
+            found = f'select * from (values {values}) as t("name", "comment")'
+            return execute(self, found if rows else f"{found} where false")
+        return execute(self, command, *arguments, **options)
+
+    cursors.FakeSnowflakeCursor.execute = executed
+
+
 class S3(ArrowFSWrapper):
     """DuckDB's own S3 reader is an extension that has to be downloaded."""
 
@@ -194,6 +233,7 @@ def main(port: int, s3: str) -> None:
     collect_garbage_seldom()  # statements become trees of thousands of small objects
     for shim in (
         temporary_tables_may_be_qualified,
+        databases_can_be_cloned,
         failures_are_answers,
         policies_need_not_parse,
         copy_knows_its_files,

@@ -600,6 +600,93 @@ class TestBackfill:
         assert f"to <= {today}." in said.err
 
 
+@pytest.fixture
+def clone(first_run: Said, home: Path, dbt_work_dir: Path) -> Iterator[Path]:
+    """The environment of pull request 12, and commands that work in it."""
+    made = retail("clone", "create", "12", "--days", "3", "--json")
+    assert made.code == 0, made.err
+    place = Path(made.json["place"])
+    (place / "dbt").symlink_to(dbt_work_dir)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in made.json["variables"].items():
+            patch.setenv(name, value)
+        yield place
+    assert retail("clone", "drop", "12").code == 0
+
+
+class TestClone:
+    def test_what_a_pull_request_changes_is_built_in_its_clone_and_nothing_else(
+        self, clone: Path, home: Path, dbt_work_dir: Path, tmp_path: Path
+    ) -> None:
+        # As the main branch would have it, had the pull request changed this one model.
+        manifest = json.loads((dbt_work_dir / "target" / "manifest.json").read_text())
+        model = manifest["nodes"]["model.retail_platform.rpt_daily_sales"]
+        model["raw_code"] += "-- not yet"
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        asked = ("diff", "rpt_daily_sales", "--from-env", str(home))
+        assert retail(*asked).code == 0
+        with duckdb.connect(str(clone / "warehouse.duckdb")) as warehouse:
+            for mart in ("rpt_daily_sales", "rpt_top_stores"):
+                warehouse.execute(f"delete from marts.{mart}")
+        assert retail("build", "--modified-against", str(home), "--json").json["models"] == []
+        built = retail("build", "--modified-against", str(tmp_path), "--json")
+        assert (built.code, built.json["failed"]) == (0, [])
+        assert built.json["models"] == ["rpt_daily_sales", "rpt_channel_performance"]
+        assert built.json["tests"] > 10
+        with duckdb.connect(str(clone / "warehouse.duckdb")) as warehouse:
+            rows = {
+                mart: warehouse.execute(f"select count(*) from marts.{mart}").fetchall()[0][0]
+                for mart in ("rpt_daily_sales", "rpt_top_stores")
+            }
+        assert rows == {"rpt_daily_sales": 3, "rpt_top_stores": 0}
+        assert retail(*asked).code == 0
+        with duckdb.connect(str(home / "published" / "retail.duckdb"), read_only=True) as main:
+            assert main.execute("select count(*) from marts.rpt_top_stores").fetchall() != [(0,)]
+
+    def test_readers_of_a_clone_see_its_own_files(self, clone: Path, home: Path) -> None:
+        for place in (clone, home):
+            with duckdb.connect(str(place / "published" / "retail.duckdb")) as published:
+                ((sql,),) = published.execute(
+                    "select sql from duckdb_views() where view_name = 'rpt_daily_sales'"
+                ).fetchall()
+            assert f"{place}/published/rpt_daily_sales/2025-01." in sql
+        # A file that both name takes its space once.
+        (file,) = (clone / "published" / "rpt_daily_sales").glob("*.parquet")
+        assert file.stat().st_nlink == 2
+
+    def test_clones_are_listed_until_they_are_dropped(self, first_run: Said, home: Path) -> None:
+        place = home / "clones" / "7"
+        said = retail("clone", "create", "7")
+        assert (said.code, f"export RETAIL_HOME={place}" in said.out) == (0, True)
+        expires = datetime.now(UTC).date() + timedelta(days=7)
+        assert [(c["name"], c["expires"]) for c in retail("clone", "list", "--json").json] == [
+            ("7", expires.isoformat())
+        ]
+        assert retail("clone", "drop", "7").code == 0
+        assert not place.exists()
+        assert retail("clone", "list", "--json").json == []
+
+    def test_only_what_is_a_clone_is_dropped_and_built_in(
+        self, first_run: Said, home: Path, clone: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said = retail("clone", "create", "13")
+        assert (said.code, "is the environment of a pull request" in said.err) == (2, True)
+        monkeypatch.setenv("RETAIL_HOME", str(home))
+        (home / "clones" / "mine").mkdir()
+        for arguments, told in (
+            (("clone", "drop", "mine"), "is no clone; there are: 12"),
+            (("clone", "drop", "../published"), "is no name of a clone"),
+            (("clone", "create", "12"), "is there already"),
+            (("clone", "create", "14", "--grant-to", "analyst"), "is for Snowflake"),
+            (("build", "--modified-against", str(home)), "is not the environment of a pull"),
+            (("build", "--modified-against", str(home / "lake")), "expected a manifest.json"),
+        ):
+            said = retail(*arguments)
+            assert (said.code, told in said.err) == (2, True), said.err
+        assert (home / "clones" / "mine").is_dir()
+        (home / "clones" / "mine").rmdir()
+
+
 class TestValidate:
     def test_all_definitions_are_counted(self) -> None:
         said = retail("validate")

@@ -39,6 +39,8 @@ class TestFromEnvironment:
                 "RETAIL_LAST_DAY": "2020-03-31",
                 "RETAIL_SETTLE_SECONDS": "0.5",
                 "RETAIL_BACKLOG_PARTITIONS": "7",
+                "RETAIL_KEEP_DAYS": "0.5",
+                "RETAIL_KEEP_VERSIONS": "3",
             }
         )
         assert found == Settings(
@@ -51,6 +53,8 @@ class TestFromEnvironment:
             last_day=date(2020, 3, 31),
             settle_seconds=0.5,
             backlog_partitions=7,
+            keep_days=0.5,
+            keep_versions=3,
         )
 
     def test_a_variable_that_is_set_to_nothing_is_not_set(self) -> None:
@@ -64,6 +68,8 @@ class TestFromEnvironment:
                 "RETAIL_LAST_DAY",
                 "RETAIL_SETTLE_SECONDS",
                 "RETAIL_BACKLOG_PARTITIONS",
+                "RETAIL_KEEP_DAYS",
+                "RETAIL_KEEP_VERSIONS",
             ),
             "",
         )

@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from snowflake.connector.errors import ProgrammingError
 
 from retail_platform.alerts.budgets import budget_uses
 from retail_platform.assets.lifetime_values import lifetime_values, sql_types
@@ -28,6 +29,8 @@ from retail_platform.lake.manifest import read_manifests
 from retail_platform.lake.store import Lake
 from retail_platform.operate.account.deployment import deploy
 from retail_platform.operate.foreground import ForegroundRunner
+from retail_platform.operate.marts.difference import difference_sql
+from retail_platform.operate.marts.snowflake import SnowflakeMarts
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition, Slices
 from retail_platform.resources import DbtResource, WarehouseResource, resources_for
 from retail_platform.settings import PROJECT_DIR, Environment, Settings, SnowflakeAccount
@@ -410,6 +413,179 @@ def recorded_statements() -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SnowflakeCursor, "execute", recording)
         yield sent
+
+
+LINE = (
+    "country varchar, business_date date, channel varchar, invoice_id varchar, line integer, "
+    "currency_code varchar, net_amount_local decimal(18, 2), net_amount_eur decimal(18, 2), "
+    "sold_at timestamp_ntz, customer_id bigint"
+)
+
+
+@pytest.fixture(scope="module")
+def shop(
+    account: SnowflakeAccount, environment: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SnowflakeWarehouse]:
+    """A database with three lines of receipts, where `retail` works."""
+    ours = replace(account, database="RETAIL_SHOP")
+    home = tmp_path_factory.mktemp("shop")
+    warehouse = SnowflakeWarehouse(ours, "local")
+    with warehouse.connect(), pytest.MonkeyPatch.context() as patch:
+        for statement in (
+            "create schema if not exists raw",
+            "create schema if not exists marts",
+            f"create table marts.fct_sales ({LINE})",
+            "insert into marts.fct_sales values "
+            "('FR', '2025-01-31', 'store', 'R1', 1, 'EUR', 10, 10, '2025-01-31 10:00:00', 1), "
+            "('FR', '2025-02-01', 'store', 'R2', 1, 'EUR', 5.5, 5.5, null, null), "
+            "('GB', '2025-02-01', 'online', 'R3', 1, 'GBP', 8, 9.6, null, 2)",
+            "create table raw.file_ledger (run_id varchar, loaded_at timestamp_ntz)",
+            "insert into raw.file_ledger values ('0c9f6d5e-1111', '2026-01-02 03:04:05.678')",
+        ):
+            warehouse.query(statement)
+        for name, value in asdict(ours).items():
+            patch.setenv(f"SNOWFLAKE_{name.upper()}", str(value))
+        patch.setenv("RETAIL_HOME", str(home))
+        patch.setenv("RETAIL_LAKE_URL", "s3://bucket/lake")
+        patch.setenv("RETAIL_WAREHOUSE", "snowflake")
+        yield warehouse
+
+
+class TestTimeTravel:
+    """The emulator cannot go back in time: what is sent is looked at, and parsed as Snowflake's."""
+
+    def test_rows_are_read_with_their_types(self, shop: SnowflakeWarehouse, tmp_path: Path) -> None:
+        said = retail("mart", "fct_sales", "--country", "FR", "--json")
+        assert said.code == 0, said.err
+        assert [(r["invoice_id"], r["net_amount_eur"], r["sold_at"]) for r in said.json] == [
+            ("R1", "10.00", "2025-01-31T10:00:00"),
+            ("R2", "5.50", None),
+        ]
+        file = tmp_path / "sales.parquet"
+        assert retail("mart", "fct_sales", "--format", "parquet", "-o", str(file)).code == 0
+        kinds = pl.read_parquet(file).schema
+        assert kinds["net_amount_eur"] == pl.Decimal(38, 2)
+        assert (kinds["business_date"], kinds["customer_id"]) == (pl.Date(), pl.Int64())
+        (listed,) = retail("mart", "--json").json
+        assert (listed["mart"], listed["rows"], listed["newest_day"]) == (
+            *("fct_sales", 3, "2025-02-01"),
+        )
+
+    def test_a_moment_is_asked_of_snowflake(self, shop: SnowflakeWarehouse) -> None:
+        for as_of, moment in (
+            ("2026-01-03T10:00+02:00", "2026-01-03 08:00:00.000000"),
+            ("0c9f6d5e", "2026-01-02 03:04:05.678000"),
+        ):
+            with (
+                recorded_statements() as statements,
+                kept_since("2026-01-01 00:00:00+00:00"),
+                pytest.raises(ProgrammingError, match="does not support time travel"),
+            ):
+                retail("mart", "fct_sales", "--as-of", as_of)
+            assert statements[-1] == (
+                "select * from RETAIL_SHOP.marts.fct_sales "
+                f"at (timestamp => '{moment} +00:00'::timestamp_tz) limit 0"
+            )
+            assert parse_errors(statements[-1]) == []
+
+    def test_what_is_too_long_ago_is_told_with_the_oldest_moment(
+        self, shop: SnowflakeWarehouse
+    ) -> None:
+        with kept_since("2026-01-01 00:00:00+00:00"):
+            said = retail("mart", "fct_sales", "--as-of", "2025-12-31")
+        assert said.code == 2
+        assert "the oldest moment of RETAIL_SHOP.marts.fct_sales is 2026-01-01" in said.err
+        said = retail("mart", "fct_sales", "--as-of", "2 days ago")
+        assert (said.code, "keeps 1 days of Time Travel" in said.err) == (2, True)
+
+    def test_the_statement_of_a_difference_is_snowflakes_too(self) -> None:
+        kinds = {"a": pl.Int64(), "b": pl.String(), "net_eur": pl.Decimal(18, 2)}
+        at = "at (timestamp => '2026-01-02 03:04:05.678000 +00:00'::timestamp_tz)"
+        sql = difference_sql(f"x.marts.m {at}", "x.marts.m", ["a"], kinds, " where b in ('FR')")
+        assert parse_errors(sql) == []
+
+
+class TestClone:
+    def test_a_clone_is_compared_with_what_it_was_made_of_inside_of_the_warehouse(
+        self, shop: SnowflakeWarehouse
+    ) -> None:
+        with recorded_statements() as statements:
+            made = retail("clone", "create", "12", "--grant-to", "retail_test_analyst", "--json")
+        assert made.code == 0, made.err
+        clone = "RETAIL_SHOP_PR_12"
+        assert made.json["variables"] == {"SNOWFLAKE_DATABASE": clone}
+        (created,) = [s for s in statements if s.startswith("create database")]
+        assert created.startswith(f"create database {clone} clone RETAIL_SHOP comment = '{{")
+        grants = [s for s in statements if s.startswith("grant")]
+        assert grants == [
+            f"grant usage on database {clone} to role retail_test_analyst",
+            f"grant usage on all schemas in database {clone} to role retail_test_analyst",
+            f"grant select on all tables in schema {clone}.marts to role retail_test_analyst",
+        ]
+        assert [parse_errors(s) for s in (created, *grants, f"drop database {clone}")] == [[]] * 5
+        key = "country,business_date,channel,invoice_id,line"
+        asked = ("diff", "fct_sales", "--to-env", clone, "--key", key)
+        said = retail(*asked)
+        assert (said.code, "0 changed, 3 equal" in said.out) == (0, True), said.err
+        for change in (
+            f"update {clone}.marts.fct_sales set net_amount_eur = 11, customer_id = null "
+            "where invoice_id = 'R1'",
+            f"delete from {clone}.marts.fct_sales where invoice_id = 'R3'",
+        ):
+            shop.query(change)
+        with recorded_statements() as statements:
+            said = retail(*asked, "--json")
+        assert said.code == 1, said.err
+        assert sum("full outer join" in s for s in statements) == 1
+        found = said.json
+        assert found["rows"] == {"added": 0, "removed": 1, "changed": 1, "equal": 1}
+        assert found["changed_cells"] == {"customer_id": 1, "net_amount_eur": 1}
+        assert [(c["before"], c["after"]) for c in found["examples"]["net_amount_eur"]] == [
+            ("10.00", "11.00")
+        ]
+        assert {
+            (t["column"], t["currency"]): (t["before"], t["after"]) for t in found["totals"]
+        } == {
+            ("net_amount_eur", "EUR"): ("25.10", "16.50"),
+            ("net_amount_local", "EUR"): ("15.50", "15.50"),
+            ("net_amount_local", "GBP"): ("8.00", "0"),
+        }
+        assert [c["name"] for c in retail("clone", "list", "--json").json] == ["12"]
+        assert retail("clone", "drop", "12").code == 0
+        assert retail("clone", "list", "--json").json == []
+
+    def test_a_database_that_does_not_say_that_it_is_a_clone_stays(
+        self, shop: SnowflakeWarehouse
+    ) -> None:
+        other = "RETAIL_SHOP_PR_OTHERS"
+        shop.query(f"create database {other} clone RETAIL_SHOP comment = 'mine'")
+        with recorded_statements() as statements:
+            said = retail("clone", "drop", "others")
+        assert (said.code, "it stays" in said.err) == (2, True)
+        assert not any(s.startswith("drop database") for s in statements)
+        shop.query(f"drop database {other}")
+
+
+@contextmanager
+def kept_since(moment: str) -> Iterator[None]:
+    """The emulator says of all tables that they were made in 1970; these were made then."""
+    tables = SnowflakeMarts._tables
+    made = datetime.fromisoformat(moment)
+
+    def since(self: SnowflakeMarts) -> list[tuple[str, datetime, datetime, int]]:
+        return [(name, made, made, 10_000) for name, *_ in tables(self)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SnowflakeMarts, "_tables", since)
+        yield
+
+
+def parse_errors(sql: str) -> list[str]:
+    """What SQLFluff's dialect of Snowflake cannot read."""
+    from sqlfluff.core import FluffConfig, Linter
+
+    linter = Linter(config=FluffConfig(overrides={"dialect": "snowflake"}))
+    return [str(error) for error in linter.parse_string(f"{sql}\n").violations]
 
 
 class TestDoctor:

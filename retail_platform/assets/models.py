@@ -127,9 +127,7 @@ class TableRun(ABC):
     def publish(self, slices: Slices) -> None:
         """Give readers their copy of the marts that changed."""
         tables = [
-            PublishedTable(m.table, m.day, monthly=m.day == "business_date")
-            for m in self.tables.values()
-            if m.schema == "marts"
+            PublishedTable.of(m.table, m.day) for m in self.tables.values() if m.schema == "marts"
         ]
         if tables:
             self._warehouse.publish(tables, slices, self._context.run_id)

@@ -52,6 +52,12 @@ account_app = typer.Typer(
 )
 app.add_typer(account_app, name="snowflake-setup")
 
+clone_app = typer.Typer(
+    help="Environments of pull requests: copies of what was built, to change things in.",
+    no_args_is_help=True,
+)
+app.add_typer(clone_app, name="clone")
+
 keys_app = typer.Typer(help="Keys that protect personal data.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
@@ -284,6 +290,62 @@ def diff(
         as_json=as_json,
     )
     raise typer.Exit(0 if equal else 1)
+
+
+CloneName = Annotated[str, typer.Argument(help="Such as the number of the pull request.")]
+
+
+@clone_app.command("create")
+def clone_create(
+    name: CloneName,
+    days: Annotated[int, typer.Option(min=1, help="After how many days it may go.")] = 7,
+    grant_to: Annotated[
+        list[str] | None, typer.Option(help="Role that may read its marts; Snowflake only.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Copy what was built: a Snowflake database by zero-copy clone, or RETAIL_HOME's warehouse.
+
+    The lake is not copied and not written to.
+    """
+    from retail_platform.cli.cloning import create_clone  # noqa: PLC0415
+
+    create_clone(Settings.from_env(), name, days, grant_to or [], as_json=as_json)
+
+
+@clone_app.command("list")
+def clone_list(as_json: Json = False) -> None:
+    """Which clones there are, and until when."""
+    from retail_platform.cli.cloning import list_clones  # noqa: PLC0415
+
+    list_clones(Settings.from_env(), as_json=as_json)
+
+
+@clone_app.command("drop")
+def clone_drop(
+    names: Annotated[list[str], typer.Argument(help="Clones, by name.")],
+) -> None:
+    """Drop clones; refused for what does not say of itself that it is one."""
+    from retail_platform.cli.cloning import drop_clones  # noqa: PLC0415
+
+    drop_clones(Settings.from_env(), names)
+
+
+@app.command()
+def build(
+    modified_against: Annotated[
+        Path,
+        typer.Option(
+            help="manifest.json of the main branch, or the RETAIL_HOME of an installation of it."
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """In a clone: build and test the models that differ from a manifest, and what reads them."""
+    from retail_platform.cli.cloning import build as build_modified  # noqa: PLC0415
+
+    green = build_modified(Settings.from_env(), modified_against, Stopwatch(), as_json=as_json)
+    raise typer.Exit(0 if green else 1)
 
 
 @app.command()

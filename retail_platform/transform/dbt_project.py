@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _STAMP = "project.sha256"
 _LINEAGE = "column_lineage.json"
 _OFFLINE = "duckdb"
+_MODIFIED = "state:modified+"
 
 
 class DbtFailed(RetailError):
@@ -178,6 +179,35 @@ class DbtProject:
         """
         # Only models ask dbt which relations there are.
         return self._invoke("test", tests, slices, run_id, "--no-populate-cache")
+
+    def modified(self, state: Path) -> list[str]:
+        """What differs from another manifest and what reads that; models and tests by unique id.
+
+        Args:
+            state: folder of the other manifest.
+
+        Raises:
+            DbtFailed: dbt could not compare them.
+        """
+        options = ["--state", str(state), "--output", "json", "--output-keys", "unique_id"]
+        listed = ["list", *self._common_arguments(), "--no-write-json", "--quiet", *options]
+        with exported({**self._env, **self._secrets()}):
+            result = self._runner.invoke([*listed, "--select", _MODIFIED])
+        if result.result is None:
+            raise DbtFailed(f"dbt list {_MODIFIED}: {_reason(result)}")
+        return [str(json.loads(line)["unique_id"]) for line in result.result]
+
+    def build_modified(self, state: Path) -> list[NodeResult]:
+        """Build from scratch, and test, what is `modified`.
+
+        What else it reads and this target lacks is read where the other manifest says.
+
+        Raises:
+            DbtFailed: dbt stopped before it reached a model.
+        """
+        # Incrementally, a column that a change adds would stop the run.
+        options = ["--full-refresh", "--defer", "--state", str(state)]
+        return self._invoke("build", [_MODIFIED], None, "", *options)
 
     def _invoke(
         self,

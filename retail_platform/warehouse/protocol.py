@@ -76,6 +76,11 @@ class PublishedTable:
     day: str
     monthly: bool
 
+    @classmethod
+    def of(cls, name: str, day: str) -> "PublishedTable":
+        """A mart with this day column."""
+        return cls(name, day, monthly=day == "business_date")
+
 
 class Warehouse(Protocol):
     """A place for RAW tables, the ledger and the marts."""
