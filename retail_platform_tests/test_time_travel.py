@@ -168,11 +168,14 @@ class TestRetention:
         assert copy.amounts(second) == [(1, 1, 1), (2, 2, 1), (3, 1, 1)]
 
     def test_a_version_that_was_current_until_now_is_not_old(self, copy: Copy) -> None:
-        first = copy.publish(1)
-        second = copy.publish(2)
-        within = second.published_at + timedelta(days=6)
-        copy.versions.expire(Retention(days=7, versions=1), within)
+        copy.folder.mkdir(parents=True)
+        month, week = timedelta(days=30), timedelta(days=7)
+        first = copy.versions.add(NOW - month, "", {"dim_store": {"all": "1.parquet"}})
+        second = copy.versions.add(NOW, "", {"dim_store": {"all": "2.parquet"}})
+        copy.versions.expire(Retention(days=7, versions=1), NOW + week - GRACE)
         assert copy.versions.kept() == [first, second]
+        copy.versions.expire(Retention(days=7, versions=1), NOW + week + GRACE)
+        assert copy.versions.kept() == [second]
 
     def test_a_file_of_an_old_version_that_came_back_stays(self, copy: Copy) -> None:
         copy.publish(1)

@@ -214,8 +214,9 @@ def _totals(columns: Mapping[str, pl.DataType]) -> Iterator[str]:
             continue
         exact = f"decimal(38, {getattr(kind, 'scale', None) or 2})"
         for side in ("before", "after"):
+            total = f"cast(sum(cast(amount as {exact})) as {exact})"
             yield (
-                f"select '{side}', '{name}', currency, cast(sum(amount) as varchar), null, "
-                f"count(*) from (select {currency} as currency, cast({name} as {exact}) as amount "
-                f"from {side}_rows) as amounts group by currency"
+                f"select '{side}', '{name}', currency, cast({total} as varchar), null, count(*) "
+                f"from (select {currency} as currency, {name} as amount from {side}_rows) "
+                "as amounts group by currency"
             )
