@@ -620,25 +620,26 @@ class TestClone:
     ) -> None:
         # As the main branch would have it, had the pull request changed this one model.
         manifest = json.loads((dbt_work_dir / "target" / "manifest.json").read_text())
-        model = manifest["nodes"]["model.retail_platform.rpt_daily_sales"]
-        model["raw_code"] += "-- not yet"
+        manifest["nodes"]["model.retail_platform.fct_customer_behavior"]["raw_code"] += "-- old"
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        asked = ("diff", "rpt_daily_sales", "--from-env", str(home))
+        changed = ["fct_customer_behavior", "rpt_cohort_retention", "rpt_rfm"]
+        asked = ("diff", "fct_customer_behavior", "--from-env", str(home))
         assert retail(*asked).code == 0
         with duckdb.connect(str(clone / "warehouse.duckdb")) as warehouse:
-            for mart in ("rpt_daily_sales", "rpt_top_stores"):
+            for mart in (*changed, "rpt_top_stores"):
                 warehouse.execute(f"delete from marts.{mart}")
         assert retail("build", "--modified-against", str(home), "--json").json["models"] == []
         built = retail("build", "--modified-against", str(tmp_path), "--json")
         assert (built.code, built.json["failed"]) == (0, [])
-        assert built.json["models"] == ["rpt_daily_sales", "rpt_channel_performance"]
-        assert built.json["tests"] > 10
+        assert sorted(built.json["models"]) == changed
+        assert built.json["tests"] > 5
         with duckdb.connect(str(clone / "warehouse.duckdb")) as warehouse:
             rows = {
                 mart: warehouse.execute(f"select count(*) from marts.{mart}").fetchall()[0][0]
-                for mart in ("rpt_daily_sales", "rpt_top_stores")
+                for mart in (*changed, "rpt_top_stores")
             }
-        assert rows == {"rpt_daily_sales": 3, "rpt_top_stores": 0}
+        assert rows["fct_customer_behavior"] > 0
+        assert rows["rpt_top_stores"] == 0
         assert retail(*asked).code == 0
         with duckdb.connect(str(home / "published" / "retail.duckdb"), read_only=True) as main:
             assert main.execute("select count(*) from marts.rpt_top_stores").fetchall() != [(0,)]

@@ -190,9 +190,10 @@ class DbtProject:
             DbtFailed: dbt could not compare them.
         """
         options = ["--state", str(state), "--output", "json", "--output-keys", "unique_id"]
-        listed = ["list", *self._common_arguments(), "--no-write-json", "--quiet", *options]
+        # It would also print them, unless it may say nothing at all.
+        options += ["--no-write-json", "--log-level", "none", "--select", _MODIFIED]
         with exported({**self._env, **self._secrets()}):
-            result = self._runner.invoke([*listed, "--select", _MODIFIED])
+            result = self._runner.invoke(["list", *self._common_arguments(), *options])
         if result.result is None:
             raise DbtFailed(f"dbt list {_MODIFIED}: {_reason(result)}")
         return [str(json.loads(line)["unique_id"]) for line in result.result]
