@@ -13,7 +13,10 @@ from retail_platform.settings import PROJECT_DIR
 
 EVERY = "*"
 """Stands for a mart whose name is known when the code runs."""
-OF_THE_BUILD = {"retail_platform/assets/business_day.py": "asks facts for rows that lack a rate"}
+OF_THE_BUILD = {
+    "retail_platform/assets/business_day.py": "asks facts for rows that lack a rate",
+    "retail_platform/operate/slim_build.py": "asks marts that it has built for their days",
+}
 """Code that asks marts something as a part of building them, which is no use of them."""
 
 

@@ -191,9 +191,13 @@ class Versions:
             for path in paths:
                 path.unlink(missing_ok=True)
             record.execute(f"delete from files where until <= {oldest}")
-            named = record.execute("select mart, file from files").fetchall()
+            # Of the marts just written only: there are more files with every version.
+            newest = "mart in (select mart from publications where version = "
+            newest += "(select max(version) from versions))"
+            written = record.execute(f"select mart from publications where {newest}").fetchall()
+            named = record.execute(f"select mart, file from files where {newest}").fetchall()
         known = {self.folder / mart / file for mart, file in named}
-        for path in self.folder.glob("*/*"):
+        for path in (path for (mart,) in written for path in (self.folder / mart).glob("*")):
             if path not in known and path.stat().st_mtime < (now - GRACE).timestamp():
                 path.unlink()
                 paths.append(path)
