@@ -106,16 +106,16 @@ def warehouse_resource(settings: Settings) -> WarehouseResource:
     """The warehouse of an installation; the one place that chooses the engine.
 
     Raises:
-        ConfigurationError: production on the embedded warehouse.
+        ConfigurationError: another environment than `local` on the embedded warehouse.
     """
     if settings.snowflake:
         return SnowflakeWarehouseResource(
             account=asdict(settings.snowflake), environment=settings.environment.value
         )
-    if settings.environment is Environment.PROD:
+    if settings.environment is not Environment.LOCAL:
         raise ConfigurationError(
-            "RETAIL_ENV=prod: RETAIL_WAREHOUSE is 'duckdb', the embedded warehouse; expected "
-            "RETAIL_ENV=local, or RETAIL_WAREHOUSE=snowflake."
+            f"RETAIL_ENV={settings.environment.value}: RETAIL_WAREHOUSE is 'duckdb', the embedded "
+            "warehouse; expected RETAIL_ENV=local, or RETAIL_WAREHOUSE=snowflake."
         )
     return DuckDBResource(
         path=str(settings.warehouse_path),

@@ -23,6 +23,7 @@ class Environment(StrEnum):
     """Where the platform runs. There is no fallback: an unknown name is an error."""
 
     LOCAL = "local"
+    CI = "ci"
     PROD = "prod"
 
 
@@ -179,7 +180,8 @@ class Settings:
     """Everything that differs between two installations.
 
     Attributes:
-        environment: `local` (embedded: folder + DuckDB) or `prod`.
+        environment: `local` (embedded: folder + DuckDB), `prod`, or `ci` (what runs in production,
+            on emulators).
         home: folder of everything mutable on this machine.
         lake_url: root of the lake; an address with file:, s3:, gs:, az: or abfss:.
         contracts_paths: folders with additional feed contracts.
@@ -275,8 +277,8 @@ class Settings:
         home = Path(env.get("RETAIL_HOME") or ".retail").expanduser().resolve()
         lake_url = env.get("RETAIL_LAKE_URL", "")
         if not lake_url:
-            if environment is Environment.PROD:
-                message = "RETAIL_LAKE_URL is not set; production needs s3://bucket/prefix."
+            if environment is not Environment.LOCAL:
+                message = f"RETAIL_LAKE_URL is not set; RETAIL_ENV={name} needs s3://bucket/prefix."
                 raise ConfigurationError(message)
             lake_url = (home / "lake").as_uri()
         if not re.match(r"(file|s3|gs|az|abfss)://.", lake_url):
@@ -310,10 +312,34 @@ class Settings:
             kms_key_id=env.get("RETAIL_KMS_KEY_ID", "").strip(),
             credits_per_day=_credits(env, "RETAIL_CREDITS_PER_DAY"),
             credits_per_month=_credits(env, "RETAIL_CREDITS_PER_MONTH"),
-            snowflake=_snowflake(env, lake_url),
+            snowflake=_snowflake(
+                _emulated(env) if environment is Environment.CI else env, lake_url
+            ),
             keep_days=_number(env, "RETAIL_KEEP_DAYS", 7.0),
             keep_versions=int(_number(env, "RETAIL_KEEP_VERSIONS", 10)),
         )
+
+
+_EMULATED = {
+    "RETAIL_WAREHOUSE": "snowflake",
+    "SNOWFLAKE_ACCOUNT": "emulated",
+    "SNOWFLAKE_USER": "retail_ci_platform",
+    "SNOWFLAKE_ROLE": "RETAIL_CI_PLATFORM",
+    "SNOWFLAKE_DATABASE": "RETAIL_CI",
+    "SNOWFLAKE_WAREHOUSE": "RETAIL_CI_LOAD",
+    "SNOWFLAKE_TRANSFORM_WAREHOUSE": "RETAIL_CI_TRANSFORM",
+}
+"""What `RETAIL_ENV=ci` stands for; the names are those of the account set-up."""
+
+
+def _emulated(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Variables of the emulated account. It has an address: a real one is found by its name."""
+    if not env.get("SNOWFLAKE_HOST"):
+        raise ConfigurationError(
+            "RETAIL_ENV is 'ci', but SNOWFLAKE_HOST is not set; expected the address of an "
+            "emulator, as `RETAIL_ENV=ci make demo` sets it."
+        )
+    return {**_EMULATED, **{name: value for name, value in env.items() if value}}
 
 
 def _snowflake(env: Mapping[str, str], lake_url: str) -> SnowflakeAccount | None:

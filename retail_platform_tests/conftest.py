@@ -1,11 +1,8 @@
 """Fixtures that several test modules share; keep it small."""
 
-import logging
 import os
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +17,7 @@ from retail_platform.settings import PROJECT_DIR, Environment, Settings, Snowfla
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.transform.dbt_shortcuts import take_shortcuts
 from retail_platform_tests.builders import Desk, local_desk
+from retail_platform_tests.emulators import s3_server, s3_variables, snowflake_server
 from retail_platform_tests.mailbox import Mailbox
 from retail_platform_tests.webhook import Webhook
 
@@ -137,28 +135,14 @@ def mailbox() -> Iterator[Mailbox]:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """Address of an S3 server (moto) that speaks HTTP on this machine."""
-    from moto.server import ThreadedMotoServer  # seconds to import, and few tests need it
-
-    # A line for each request would be kept until the test ends.
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 def s3_environment(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables by which S3 clients find the server."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
+    for name, value in s3_variables(s3_endpoint).items():
         monkeypatch.setenv(name, value)
 
 
@@ -167,35 +151,9 @@ def account(
     s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SnowflakeAccount]:
     """An emulated account; it can read every bucket of the S3 server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    s3 = s3_endpoint.removeprefix("http://")
     log = tmp_path_factory.mktemp("snowflake") / "server.log"
-    program = [sys.executable, "-m", "retail_platform_tests.snowflake_server", str(port), s3]
-    with log.open("wb") as output:
-        server = subprocess.Popen(program, cwd=PROJECT_DIR, stdout=output, stderr=output)
-    try:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.1)
-        yield SnowflakeAccount(
-            account="emulated",
-            user="loader",
-            role="RETAIL_LOADER",
-            database="RETAIL_TEST",
-            warehouse="RETAIL_LOAD_XS",
-            transform_warehouse="RETAIL_TRANSFORM_XS",
-            host="127.0.0.1",
-            port=port,
-            protocol="http",
-        )
-    finally:
-        server.terminate()
-        server.wait(10)
+    with snowflake_server(s3_endpoint, log) as emulated:
+        yield emulated
 
 
 @pytest.fixture(scope="session")

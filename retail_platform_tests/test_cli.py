@@ -432,7 +432,7 @@ class TestDoctor:
     @pytest.mark.parametrize(
         ("variable", "value", "subject", "remedy"),
         [
-            ("RETAIL_ENV", "prdo", "settings", "expected one of: local, prod"),
+            ("RETAIL_ENV", "prdo", "settings", "expected one of: local, ci, prod"),
             ("RETAIL_ENV", "prod", "settings", "RETAIL_LAKE_URL is not set"),
             ("RETAIL_SETTLE_SECONDS", "[/soon]", "settings", "'[/soon]'; expected a number"),
             ("RETAIL_COUNTRIES_FILE", "/no/such.yaml", "countries", "Start from"),
@@ -724,7 +724,7 @@ class TestAsAProcess:
         done = self.run("generate", RETAIL_ENV="prdo")
         assert done.returncode == 2
         assert done.stdout == ""
-        assert done.stderr == "RETAIL_ENV is 'prdo'; expected one of: local, prod.\n"
+        assert done.stderr == "RETAIL_ENV is 'prdo'; expected one of: local, ci, prod.\n"
 
     def test_the_module_is_the_command(self) -> None:
         done = subprocess.run(

@@ -81,9 +81,9 @@ class TestFromEnvironment:
     @pytest.mark.parametrize(
         ("variable", "value", "expected"),
         [
-            ("RETAIL_ENV", "production", "expected one of: local, prod"),
-            ("RETAIL_ENV", "PROD", "expected one of: local, prod"),
-            ("RETAIL_ENV", "", "expected one of: local, prod"),
+            ("RETAIL_ENV", "production", "expected one of: local, ci, prod"),
+            ("RETAIL_ENV", "PROD", "expected one of: local, ci, prod"),
+            ("RETAIL_ENV", "", "expected one of: local, ci, prod"),
             ("RETAIL_LAKE_URL", "/data/lake", "expected s3://bucket/prefix or file:///folder"),
             ("RETAIL_LAKE_URL", "ftp://host/lake", "expected s3://bucket/prefix"),
             ("RETAIL_LAKE_URL", "s3://", "expected s3://bucket/prefix"),
@@ -110,6 +110,17 @@ class TestFromEnvironment:
     def test_production_has_no_lake_by_default(self) -> None:
         with pytest.raises(ConfigurationError, match="RETAIL_LAKE_URL is not set"):
             Settings.from_env({"RETAIL_ENV": "prod"})
+
+    def test_ci_is_production_on_emulators_and_never_on_a_real_account(self) -> None:
+        given = {"RETAIL_ENV": "ci", "RETAIL_LAKE_URL": "s3://bucket/lake"}
+        emulators = {"SNOWFLAKE_HOST": "127.0.0.1", "SNOWFLAKE_PORT": "8084"}
+        settings = Settings.from_env({**given, **emulators, "SNOWFLAKE_PASSWORD": "anything"})
+        assert settings.snowflake
+        assert (settings.snowflake.host, settings.snowflake.database) == ("127.0.0.1", "RETAIL_CI")
+        with pytest.raises(ConfigurationError, match=r"SNOWFLAKE_HOST is not set; .* make demo"):
+            Settings.from_env({**given, "SNOWFLAKE_PASSWORD": "anything"})
+        with pytest.raises(ConfigurationError, match="RETAIL_ENV=ci needs s3://bucket/prefix"):
+            Settings.from_env({"RETAIL_ENV": "ci"})
 
 
 def test_importing_the_package_reads_no_variable_and_touches_no_file(tmp_path: Path) -> None:

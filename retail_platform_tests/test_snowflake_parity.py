@@ -6,7 +6,6 @@ dbt-snowflake; the lake of both is one bucket. What passes here has never run on
 
 import io
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,7 +32,13 @@ from retail_platform.operate.marts.difference import difference_sql
 from retail_platform.operate.marts.snowflake import SnowflakeMarts
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG, Partition, Slices
 from retail_platform.resources import DbtResource, WarehouseResource, resources_for
-from retail_platform.settings import PROJECT_DIR, Environment, Settings, SnowflakeAccount
+from retail_platform.settings import (
+    PROJECT_DIR,
+    Environment,
+    Settings,
+    SnowflakeAccount,
+    exported,
+)
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.warehouse import snowflake
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
@@ -42,6 +47,7 @@ from retail_platform.warehouse.raw_tables import raw_columns
 from retail_platform.warehouse.snowflake import SnowflakeWarehouse
 from retail_platform_tests import account_usage as usage
 from retail_platform_tests.builders import CONTRACTS, Desk
+from retail_platform_tests.emulators import make_bucket, s3_variables, snowflake_variables
 from retail_platform_tests.histories import (
     COUNTRIES,
     Delivery,
@@ -126,19 +132,9 @@ would take the emulator as long again."""
 
 
 @pytest.fixture(scope="module")
-def environment(s3_endpoint: str) -> Iterator[None]:
+def environment(s3_endpoint: str, account: SnowflakeAccount) -> Iterator[None]:
     """The variables by which clients of S3 and of the account find them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": s3_endpoint,
-            "AWS_ALLOW_HTTP": "true",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "SNOWFLAKE_PASSWORD": "anything",
-        }.items():
-            patch.setenv(name, value)
+    with exported({**s3_variables(s3_endpoint), **snowflake_variables(account)}):
         yield
 
 
@@ -179,20 +175,6 @@ class Worlds:
     def load(self, warehouse: Warehouse, feed: str, manifests: Any) -> None:
         loads = [PartitionLoad.of(m) for m in manifests]
         warehouse.replace_partitions(self.desk.lake, CONTRACTS[feed], loads, "run")
-
-
-def make_bucket(account: SnowflakeAccount) -> str:
-    """A new bucket, and the stage over its lake."""
-    import boto3
-
-    from retail_platform.warehouse.snowflake_account import connection
-
-    name = "bucket-" + os.urandom(6).hex()
-    boto3.client("s3").create_bucket(Bucket=name)
-    with connection(account) as session:
-        session.cursor().execute("create schema if not exists raw")
-        session.cursor().execute(f"create or replace stage raw.lake url = 's3://{name}/lake/'")
-    return name
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,12 @@ Its verdict is strict: exactly the planted broken files are refused, every plant
 quarantine, net sales equal the generator's own books, and no mart is empty.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -21,9 +24,13 @@ from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import MANIFESTS, Lake
 from retail_platform.operate.foreground import Outcome
 from retail_platform.operate.pulling import PullOutcome, pull_now
+from retail_platform.resources import warehouse_resource
 from retail_platform.settings import Engine, Settings
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.protocol import Warehouse
 from retail_platform.warehouse.publish import CATALOGUE
+
+Ask = Callable[[str], list[tuple[Any, ...]]]
+"""Rows of a statement that both engines understand."""
 
 _LAYERS = ("raw", "staging", "intermediate", "marts")
 _DAYS_OF_ALL_MARTS = 45
@@ -55,18 +62,19 @@ def run_demo(
     """Deliver, run, deliver again, run again, compare.
 
     Raises:
-        ConfigurationError: the lake holds data already, so the demo's books would not balance; or
-            the warehouse is not the embedded one, whose published copy they are compared with.
+        ConfigurationError: the lake or the warehouse holds data already, so the demo's books would
+            not balance.
     """
-    if settings.engine is not Engine.DUCKDB:
-        raise ConfigurationError(
-            f"RETAIL_WAREHOUSE is {settings.engine.value!r}; the demo runs on 'duckdb' only."
-        )
     lake = Lake.open(settings.lake_url)
     if next(lake.list(MANIFESTS), None):
         raise ConfigurationError(
             f"{settings.lake_url} holds data already. The demo compares totals, so it needs an "
             "empty home: set RETAIL_HOME to a new folder, or run `make clean`."
+        )
+    if warehouse_resource(settings).open().files_loaded():
+        raise ConfigurationError(
+            "The warehouse holds data already. The demo compares totals, so it needs an empty one: "
+            "a new RETAIL_HOME, or another SNOWFLAKE_DATABASE."
         )
     spec = spec_for(
         first_day=date.today() - timedelta(days=days),  # noqa: DTZ011 - the operator's today
@@ -101,20 +109,15 @@ def run_demo(
 
 
 def _compare(settings: Settings, made: GeneratedManifest, outcome: Outcome) -> DemoResult:
-    warehouse = DuckDBWarehouse(settings.warehouse_path)
-    tables = [
-        f"{schema}.{name}"
-        for schema, name in warehouse.query(
-            "select schema_name, table_name from duckdb_tables() "
-            "where list_contains(?, schema_name) order by list_position(?, schema_name), 2",
-            [list(_LAYERS), list(_LAYERS)],
-        )
-    ]
-    rows = {t: warehouse.query(f"select count(*) from {t}")[0][0] for t in tables}
-    quarantined, duplicates = warehouse.query(
-        "select coalesce(sum(rows_quarantined), 0), coalesce(sum(rows_duplicate), 0) "
-        "from raw.file_ledger where state = 'loaded'"
-    )[0]
+    warehouse = warehouse_resource(settings).open()
+    with warehouse.connect():
+        found = [(_LAYERS.index(s), s, name) for s, name in warehouse.tables() if s in _LAYERS]
+        tables = [f"{schema}.{name}" for _, schema, name in sorted(found)]
+        rows = {t: warehouse.query(f"select count(*) from {t}")[0][0] for t in tables}
+        quarantined, duplicates = warehouse.query(
+            "select coalesce(sum(rows_quarantined), 0), coalesce(sum(rows_duplicate), 0) "
+            "from raw.file_ledger where state = 'loaded'"
+        )[0]
     refused = {r.name: r.code for r in outcome.rejections}
     problems = [f"run {r.partitions} failed: {r.error}" for r in outcome.failed_runs]
     problems += [f"{n} was refused ({refused[n]})" for n in sorted(refused.keys() - made.broken)]
@@ -122,22 +125,39 @@ def _compare(settings: Settings, made: GeneratedManifest, outcome: Outcome) -> D
     bad = len({(b.file, b.row) for b in made.bad_rows})
     if quarantined != bad:
         problems.append(f"{quarantined} rows in quarantine, {bad} planted")
-    with duckdb.connect(str(settings.published_path / CATALOGUE), read_only=True) as published:
-        problems += _wrong_totals(published, made)
-        net_sales = published.execute(
+    with _readers(settings, warehouse) as ask:
+        problems += _wrong_totals(ask, made)
+        net_sales = ask(
             "select country, business_date, cast(sum(net_sales_eur) as decimal(18, 2)) "
-            "from marts.rpt_daily_sales group by all order by all"
-        ).fetchall()
+            "from marts.rpt_daily_sales group by country, business_date "
+            "order by country asc nulls last, business_date asc nulls last"
+        )
     return DemoResult(rows, int(quarantined), int(duplicates), refused, net_sales, problems)
+
+
+@contextmanager
+def _readers(settings: Settings, warehouse: Warehouse) -> Iterator[Ask]:
+    """What readers ask: the published copy, where there is one, or else the warehouse itself."""
+    if settings.engine is Engine.SNOWFLAKE:
+        with warehouse.connect():
+            yield warehouse.query
+    else:
+        with duckdb.connect(str(settings.published_path / CATALOGUE), read_only=True) as published:
+            yield lambda sql: published.execute(sql).fetchall()
 
 
 def _wrong_pull(settings: Settings, pull: PullOutcome, first: date, last: date) -> list[str]:
     """What is missing of the pulled rates in the table that sales are converted with."""
-    found = DuckDBWarehouse(settings.warehouse_path).query(
-        "select count(*) from intermediate.int_fx_rates "
-        "where list_contains(?, currency_code) and business_date between ? and ?",
-        [list(CURRENCIES), first, last],
-    )[0][0]
+    currencies = ", ".join(f"'{currency}'" for currency in CURRENCIES)
+    ((found,),) = (
+        warehouse_resource(settings)
+        .open()
+        .query(
+            "select count(*) from intermediate.int_fx_rates "
+            f"where currency_code in ({currencies}) "
+            f"and business_date between date '{first}' and date '{last}'"
+        )
+    )
     wanted = ((last - first).days + 1) * len(CURRENCIES)
     problems = [f"the pull failed: {pull.error}"] if pull.error else []
     if found != wanted:
@@ -145,20 +165,26 @@ def _wrong_pull(settings: Settings, pull: PullOutcome, first: date, last: date) 
     return problems
 
 
-def _wrong_totals(published: duckdb.DuckDBPyConnection, made: GeneratedManifest) -> list[str]:
+def _wrong_totals(ask: Ask, made: GeneratedManifest) -> list[str]:
     """Days whose sales by the shops' nightly files differ from the generator's books.
 
     What tills alone know, because the file was broken or the row refused, is in no books.
     """
-    found = pl.from_arrow(
-        published.sql(
-            "select country, business_date, currency_code as currency, "
-            "cast(sum(net_amount_local) as decimal(18, 2)) as found from marts.fct_sales "
-            "where channel = 'store' and line_source = 'file' group by all"
-        ).to_arrow_table()
+    found = pl.DataFrame(
+        ask(
+            "select country, business_date, currency_code, "
+            "cast(sum(net_amount_local) as decimal(18, 2)) from marts.fct_sales "
+            "where channel = 'store' and line_source = 'file' "
+            "group by country, business_date, currency_code"
+        ),
+        {
+            "country": pl.String,
+            "business_date": pl.Date,
+            "currency": pl.String,
+            "found": pl.Decimal(18, 2),
+        },
+        orient="row",
     )
-    if not isinstance(found, pl.DataFrame):
-        raise TypeError("a table was expected")
     keys = ["country", "business_date", "currency"]
     both = made.net_sales.join(found, on=keys, how="full", coalesce=True)
     wrong = both.filter(
