@@ -11,7 +11,9 @@ import logging
 import re
 import sys
 import threading
+import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import duckdb
 import fakesnow.arrow
@@ -222,6 +224,78 @@ def databases_can_be_cloned() -> None:
     cursors.FakeSnowflakeCursor.execute = executed
 
 
+ABANDONED_SECONDS = 2.0
+"""So long a transaction may be idle while others wait for it. On Snowflake it is five minutes."""
+
+_CHANGES_ROWS = re.compile(
+    _BEGINS + r"(?:delete\s+from|update|merge\s+into)\s+([\w.\"$]+)", re.IGNORECASE
+)
+_BEGINS_TRANSACTION = re.compile(_BEGINS + r"(?:begin|start\s+transaction)\b", re.IGNORECASE)
+_ENDS_TRANSACTION = re.compile(_BEGINS + r"(?:commit|rollback)\b", re.IGNORECASE)
+
+
+class _Locks:
+    """Tables whose rows open transactions have deleted, updated or merged.
+
+    On Snowflake others that want to do the same wait for their end. That of a client which is gone
+    is aborted: not by the end of its connection, which nobody notices, but once it has been idle
+    for some time and another transaction waits.
+    """
+
+    def __init__(self) -> None:
+        self._tables: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+        self._idle_since: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._changed = threading.Condition()
+
+    def before(self, session: Any, command: str) -> None:
+        """Wait for what a statement needs, and keep it until its transaction ends."""
+        with self._changed:
+            self._idle_since.pop(session, None)
+            if _BEGINS_TRANSACTION.match(command):
+                self._tables[session] = set()
+            if change := _CHANGES_ROWS.match(command):
+                name = ".".join(change[1].replace('"', "").upper().split(".")[-2:])
+                table = f"{session.database}.{name}"
+                while holders := self._holders(table, session):
+                    for holder in holders:
+                        self._abort_abandoned(holder)
+                    self._changed.wait(0.05)
+                if session in self._tables:
+                    self._tables[session].add(table)
+
+    def after(self, session: Any, command: str) -> None:
+        """Note that a session has nothing to do, and whether its transaction has ended."""
+        with self._changed:
+            self._idle_since[session] = time.monotonic()
+            if _ENDS_TRANSACTION.match(command):
+                self._tables.pop(session, None)
+                self._changed.notify_all()
+
+    def _holders(self, table: str, session: Any) -> list[Any]:
+        return [s for s, held in self._tables.items() if s is not session and table in held]
+
+    def _abort_abandoned(self, session: Any) -> None:
+        since = self._idle_since.get(session)
+        if since is not None and time.monotonic() - since > ABANDONED_SECONDS:
+            session._duck_conn.rollback()
+            self._tables.pop(session, None)
+
+
+def changes_wait_for_open_transactions() -> None:
+    """DuckDB fails at once instead, and keeps the transaction of a client that was killed."""
+    locks = _Locks()
+    execute = cursors.FakeSnowflakeCursor.execute
+
+    def in_turn(self: Any, command: str, *arguments: Any, **options: Any) -> Any:
+        locks.before(self._conn, command)
+        try:
+            return execute(self, command, *arguments, **options)
+        finally:
+            locks.after(self._conn, command)
+
+    cursors.FakeSnowflakeCursor.execute = in_turn
+
+
 class S3(ArrowFSWrapper):
     """DuckDB's own S3 reader is an extension that has to be downloaded."""
 
@@ -232,6 +306,7 @@ def main(port: int, s3: str) -> None:
     """Serve until the process is ended."""
     collect_garbage_seldom()  # statements become trees of thousands of small objects
     for shim in (
+        changes_wait_for_open_transactions,
         temporary_tables_may_be_qualified,
         databases_can_be_cloned,
         failures_are_answers,
