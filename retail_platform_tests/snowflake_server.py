@@ -95,6 +95,14 @@ def policies_need_not_parse() -> None:
     fakesnow.server.parse_one = parsed
 
 
+_ADVICE = (
+    "If you would like to continue loading when an error is encountered, use other values such as "
+    "'SKIP_FILE' or 'CONTINUE' for the ON_ERROR option. For more information on loading options, "
+    "please run 'info loading_data' in a SQL client."
+)
+"""What Snowflake ends every error of COPY with."""
+
+
 class _Copying:
     """DuckDB, as long as one COPY lasts."""
 
@@ -112,7 +120,7 @@ class _Copying:
             return self._connection.execute(sql, *parameters)
         except duckdb.Error as error:
             file = re.search(r"s3://[^/]+/([^']+)", sql)
-            where = f"  File '{file[1]}'" if file else ""
+            where = f"  File '{file[1]}'\n  {_ADVICE}" if file else ""
             raise ProgrammingError(
                 msg=f"{error}\n{where}", errno=100038, sqlstate="22018"
             ) from error

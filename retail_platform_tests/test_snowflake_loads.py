@@ -146,6 +146,24 @@ def assert_ledger_adds_up(warehouse: SnowflakeWarehouse, rows: int) -> None:
     assert [loaded for _, state, _, loaded, *_ in found if state == "loaded"] == [rows]
 
 
+def test_a_session_that_is_lost_in_the_middle_hides_nothing_and_changes_nothing(
+    desk: S3Desk, own_account: SnowflakeAccount
+) -> None:
+    known, wanted = (delivered(desk, rows) for rows in (20, 21))
+    load(desk.lake, own_account, known)
+
+    def lose(step: str) -> None:
+        if step == "ledger":
+            with writer.connect() as session:
+                session.close()
+            raise RuntimeError("what failed first")
+
+    writer = SnowflakeWarehouse(own_account, "local", on_step=lose)
+    with pytest.raises(RuntimeError, match="what failed first"):
+        writer.replace_partitions(desk.lake, TRANSACTIONS, [wanted], "run")
+    assert receipts_in(SnowflakeWarehouse(own_account, "local")) == numbers(20)
+
+
 class Poller:
     """A session of its own that asks again and again, until it is told to stop."""
 

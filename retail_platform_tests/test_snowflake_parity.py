@@ -346,7 +346,8 @@ class TestLoad:
                 worlds.desk.lake.put(path, damaged)
                 with pytest.raises(LoadMismatch, match=path) as caught:
                     self._load_again(worlds, load)
-                assert "Nothing was changed" in str(caught.value)
+                assert "Nothing was changed. Restore the object, or replay" in str(caught.value)
+                assert "CONTINUE" not in str(caught.value), "what Snowflake advises is no way out"
                 assert state(worlds.snowflake) == before
             worlds.desk.lake.delete_many([path])
             with pytest.raises(LoadMismatch, match=path):

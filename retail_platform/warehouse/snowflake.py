@@ -13,7 +13,7 @@ Importing this takes seconds; the embedded warehouse never does.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -276,7 +276,7 @@ class SnowflakeWarehouse:
             self._on_step("commit")
             self._execute("commit")
         except BaseException:
-            self._execute("rollback")
+            self._in_the_end("rollback")
             raise
         self._on_step("committed")
 
@@ -307,7 +307,8 @@ class SnowflakeWarehouse:
             except ProgrammingError as exc:
                 raise LoadMismatch(
                     f"Snowflake cannot load a partition of {contract.name} from stage "
-                    f"{self._account.stage}: {_words(exc)} Nothing was changed."
+                    f"{self._account.stage}: {_words(exc)} Nothing was changed. "
+                    "Restore the object, or replay the feed from history."
                 ) from exc
             loaded = {_name(str(row[0])) for row in results}
             for path in files:
@@ -359,7 +360,7 @@ class SnowflakeWarehouse:
                 self._insert(f"{table} ({', '.join(columns)})", rows.select(*columns).rows())
                 self._execute("commit")
             except BaseException:
-                self._execute("rollback")
+                self._in_the_end("rollback")
                 raise
 
     def late_days(
@@ -521,6 +522,15 @@ class SnowflakeWarehouse:
             rows: list[tuple[Any, ...]] = cursor.fetchall()
             return rows
 
+    def _in_the_end(self, sql: str, parameters: Sequence[Any] | None = None) -> None:
+        """A statement after which all is as before, whatever happened.
+
+        Where the session is gone, Snowflake does it by itself, and that this fails must not hide
+        what failed first.
+        """
+        with suppress(Error):
+            self._execute(sql, parameters)
+
     def _insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         for first in range(0, len(rows), ROWS_PER_INSERT):
             chunk = rows[first : first + ROWS_PER_INSERT]
@@ -539,7 +549,7 @@ class SnowflakeWarehouse:
             yield
         finally:
             for table in tables:
-                self._execute(f"drop table if exists {table}")
+                self._in_the_end(f"drop table if exists {table}")
 
     @contextmanager
     def _tagged(self, tags: Mapping[str, str]) -> Iterator[None]:
@@ -548,7 +558,7 @@ class SnowflakeWarehouse:
         try:
             yield
         finally:
-            self._execute("alter session set query_tag = %s", [_tag(self._tags)])
+            self._in_the_end("alter session set query_tag = %s", [_tag(self._tags)])
 
 
 def _tags_of(contract: FeedContract, loads: Sequence[PartitionLoad], run_id: str) -> dict[str, str]:
@@ -588,6 +598,8 @@ def sleeps(row: Mapping[str, Any]) -> bool:
 def _words(error: Error) -> str:
     """What Snowflake says, in a line: an error of COPY names file, line and column."""
     text = " ".join(str(error.msg or error).split())
+    # Loading half of a partition is no way out.
+    text = text.partition(" If you would like to continue loading")[0]
     return text if text.endswith(".") else f"{text}."
 
 
