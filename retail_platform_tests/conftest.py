@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import chown, copytree, which
@@ -13,11 +14,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retail_platform.operate.in_process import collect_garbage_seldom
-from retail_platform.settings import PROJECT_DIR, Environment, Settings, SnowflakeAccount
+from retail_platform.settings import (
+    PROJECT_DIR,
+    Environment,
+    Settings,
+    SnowflakeAccount,
+)
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.transform.dbt_shortcuts import take_shortcuts
 from retail_platform_tests.builders import Desk, local_desk
-from retail_platform_tests.emulators import s3_server, s3_variables, snowflake_server
+from retail_platform_tests.emulators import (
+    s3_server,
+    s3_variables,
+    snowflake_server,
+    snowflake_variables,
+)
 from retail_platform_tests.mailbox import Mailbox
 from retail_platform_tests.webhook import Webhook
 
@@ -25,17 +36,49 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
     from retail_platform_tests.dbt_warehouse import Warehouse
+    from retail_platform_tests.emulated_cloud import Cloud
 
 _LONGEST = (
     *("test_ui", "test_crash_safety", "test_convergence", "test_benchmarks_smoke"),
-    "test_snowflake_parity",
+    *("test_snowflake_parity", "test_snowflake_convergence"),
 )
 """Modules that take minutes. They wait for processes and disks as much as they compute, which is
 why the suite runs in more processes than there are cores."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest modules begin, so that no process is left with one of them at the end."""
+_ON_DUCKDB = {
+    "warehouse": "models worked out by hand, in dbt alone; test_snowflake_convergence compares",
+}
+"""Fixtures whose tests are of the embedded engine, and why."""
+
+
+def on_emulators() -> bool:
+    """Whether installations of tests live on emulators of S3 and Snowflake."""
+    return os.environ.get("RETAIL_ENV") == Environment.CI.value
+
+
+def pytest_report_header() -> list[str]:
+    """Said first, and not in the middle of thousands of dots."""
+    if not on_emulators():
+        return []
+    return [
+        "RETAIL_ENV=ci: installations live on emulators of S3 and Snowflake. Tests marked "
+        "`embedded` are left out; their marks say why."
+    ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what does not apply; the longest modules begin.
+
+    So no process is left with one of them at the end.
+    """
+    for item in items:
+        for name in _ON_DUCKDB.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.embedded(_ON_DUCKDB[name]))
+    if on_emulators():
+        embedded = [item for item in items if item.get_closest_marker("embedded")]
+        config.hook.pytest_deselected(items=embedded)
+        items[:] = [item for item in items if item not in embedded]
     rank = {name: n for n, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
@@ -154,6 +197,37 @@ def account(
     log = tmp_path_factory.mktemp("snowflake") / "server.log"
     with snowflake_server(s3_endpoint, log) as emulated:
         yield emulated
+
+
+@pytest.fixture(scope="session")
+def cloud(
+    s3_endpoint: str,
+    account: SnowflakeAccount,
+    dbt_work_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> "Cloud":
+    """Emulators that an installation can live on."""
+    from retail_platform_tests.emulated_cloud import Cloud  # imports Snowflake's connector
+
+    work_dir = tmp_path_factory.mktemp("cloud") / "dbt"
+    # Where the project on Snowflake looks for column lineage, which took seconds to compute.
+    copytree(dbt_work_dir, work_dir / "duckdb")
+    variables = {**s3_variables(s3_endpoint), **snowflake_variables(account)}
+    return Cloud(replace(account, database="RETAIL_CLOUD"), variables, work_dir)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Installations live on emulators where RETAIL_ENV is ci; nothing else asks for it."""
+    if not on_emulators():
+        yield
+        return
+    from retail_platform_tests.histories import living_in  # imports the whole platform
+
+    cloud = request.getfixturevalue("cloud")
+    with living_in(cloud), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RETAIL_ENV")
+        yield
 
 
 @pytest.fixture(scope="session")

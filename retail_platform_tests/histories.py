@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import duckdb
@@ -36,13 +36,37 @@ from retail_platform.operate.foreground import ForegroundRunner, Outcome
 from retail_platform.operate.instance import open_instance
 from retail_platform.partitions import Partition, Slices
 from retail_platform.protection.keys import DataKeys
-from retail_platform.resources import DbtResource, DuckDBResource, keys_resource, resources_for
-from retail_platform.settings import Environment, Settings
+from retail_platform.resources import (
+    DbtResource,
+    DuckDBResource,
+    SnowflakeWarehouseResource,
+    keys_resource,
+    resources_for,
+)
+from retail_platform.settings import Environment, Settings, exported
 from retail_platform.transform.dbt_project import DbtProject
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
-from retail_platform.warehouse.protocol import PartitionLoad
+from retail_platform.warehouse.protocol import PartitionLoad, Warehouse
 from retail_platform.warehouse.publish import CATALOGUE
 from retail_platform_tests.builders import Row, csv_text, row
+
+if TYPE_CHECKING:
+    from retail_platform_tests.emulated_cloud import Cloud
+
+CLOUD: "Cloud | None" = None
+"""Where installations live: in folders, on DuckDB, or in this cloud, on Snowflake.
+
+The one seam between the engines: `RETAIL_ENV=ci` sets it for all tests, see conftest.py.
+"""
+
+
+@contextmanager
+def living_in(cloud: "Cloud") -> Iterator[None]:
+    """Installations made in this block live in the cloud."""
+    with pytest.MonkeyPatch.context() as patch, exported(cloud.variables):
+        patch.setitem(globals(), "CLOUD", cloud)
+        yield
+
 
 FIRST_DAY = date(2025, 1, 1)
 LAST_DAY = date(2025, 2, 15)
@@ -553,11 +577,13 @@ class Visit:
         after: how often that point is passed before it fails.
         meanwhile: file that another process takes in when the first run over business days has
             read its inputs and not yet recorded what it made of them.
+        once: only one look, as a sensor does: what arrived is loaded, no mart is built of it yet.
     """
 
     fails_at: str | None = None
     after: int = 0
     meanwhile: Delivery | None = None
+    once: bool = False
 
 
 Step = Delivery | Visit
@@ -616,10 +642,16 @@ def faults(point: str | None, after: int, strike: Callable[[], None] = fail) -> 
 
         return wrapper
 
+    def on_snowflake(resource: SnowflakeWarehouseResource) -> Warehouse:
+        from retail_platform_tests.emulated_cloud import opened
+
+        return opened(resource, lambda step: pass_by(f"load {step}"))
+
     recorded = record_materializations
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch_day, "Gate", gate)
         patch.setattr(DuckDBResource, "open", warehouse)
+        patch.setattr(SnowflakeWarehouseResource, "open", on_snowflake)
         build = passing("before models", models.ModelRun.build, "after models")
         patch.setattr(models.ModelRun, "build", build)
         query = passing("dbt statement", SQLConnectionManager.add_query)
@@ -681,13 +713,27 @@ class Installation:
 
     @property
     def warehouse(self) -> Path:
-        """The warehouse file."""
-        return self.platform.settings.warehouse_path
+        """The warehouse file; of a warehouse in the cloud, a copy of what it holds now."""
+        path = self.platform.settings.warehouse_path
+        return CLOUD.copy_of_tables(path) if CLOUD else path
 
     @property
     def published(self) -> Path:
-        """The copy for readers."""
+        """The copy for readers; in the cloud there is none."""
         return self.platform.settings.published_path
+
+    def unpublished(self) -> list[str]:
+        """See `unpublished`; in the cloud readers ask the warehouse itself."""
+        if CLOUD:
+            return []
+        return unpublished(self.published, self.warehouse)
+
+    def lose_warehouse(self) -> None:
+        """All tables are gone."""
+        if CLOUD:
+            CLOUD.lose_tables()
+        else:
+            self.warehouse.unlink()
 
     def play(self, steps: Sequence[Step]) -> None:
         """Deliver and visit in the order given."""
@@ -715,7 +761,7 @@ class Installation:
 
         point, strike = ("business-day events", overtake) if meanwhile else (visit.fails_at, fail)
         with faults(point, visit.after, strike):
-            outcome = runner.run_until_idle()
+            outcome = runner.run_until_idle(once=visit.once)
         assert not meanwhile, "no run over business days"
         self.unsettled = bool(visit.fails_at)
         if not self.unsettled:
@@ -738,7 +784,7 @@ class Installation:
 
     def rebuild_from_lake(self, days: int) -> None:
         """Lose the warehouse and backfill everything."""
-        self.warehouse.unlink()
+        self.lose_warehouse()
         runner = ForegroundRunner(self.platform, self.instance, self.lake)
         partitions = [Partition(c, day(n)) for c in COUNTRIES for n in range(1, days + 1)]
         for request in runner.backfill(runner.executable_assets, partitions):
@@ -749,34 +795,38 @@ class Installation:
 def small_platform(
     home: Path, dbt_work_dir: Path, change: Callable[[Settings], Settings] = lambda s: s
 ) -> Platform:
-    """A platform of two countries, embedded, with dbt parsed once for all that share a work dir.
+    """A platform of two countries, with dbt parsed once for all that share a work dir.
 
     Of a closed period: reports that look back have a partition on every later day.
     """
     countries = home / "countries.yaml"
     countries.write_text(REGISTRY_OF_TWO, encoding="utf-8")
-    settings = change(
-        Settings(
-            environment=Environment.LOCAL,
-            home=home,
-            lake_url=(home / "lake").as_uri(),
-            countries_file=countries,
-            first_day=FIRST_DAY,
-            last_day=LAST_DAY,
-            settle_seconds=0,
-        )
+    settings = Settings(
+        environment=Environment.LOCAL,
+        home=home,
+        lake_url=(home / "lake").as_uri(),
+        countries_file=countries,
+        first_day=FIRST_DAY,
+        last_day=LAST_DAY,
+        settle_seconds=0,
     )
+    settings = change(CLOUD.settings(settings) if CLOUD else settings)
     resources = resources_for(settings)
     stock = resources["dbt"]
     assert isinstance(stock, DbtResource)
+    parsed = CLOUD.dbt_work_dir if CLOUD else dbt_work_dir
     # A copy of a resource would give runs the settings of the original.
-    resources["dbt"] = DbtResource(**{**stock.model_dump(), "work_dir": str(dbt_work_dir)})
+    resources["dbt"] = DbtResource(**{**stock.model_dump(), "work_dir": str(parsed)})
     return build_platform(settings, resources)
 
 
 def put(lake: Lake, delivery: Delivery) -> None:
     """Write a file into a lake's inbox with its delivery time."""
-    assert lake.local_root
+    if lake.local_root is None:
+        from retail_platform_tests.emulated_cloud import put_at
+
+        put_at(lake, INBOX + delivery.name, delivery.content, delivery.at)
+        return
     path = lake.local_root / INBOX / delivery.name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(delivery.content)

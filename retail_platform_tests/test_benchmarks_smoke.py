@@ -11,7 +11,7 @@ from retail_platform_tests.benchmarks import backlog, bookkeeping, gate_throughp
 from retail_platform_tests.benchmarks.answers import WrongAnswer, check_answers
 from retail_platform_tests.benchmarks.stopwatch import Stopwatch
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.embedded("measures the embedded platform")]
 
 
 def test_all_contestants_build_the_same_marts_from_a_backlog(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ from retail_platform.resilience.failures import WAREHOUSE
 from retail_platform.settings import PROJECT_DIR, Settings
 from retail_platform_tests.histories import Delivery, fail, put, sales
 
+pytestmark = pytest.mark.embedded(
+    "on a laptop's settings; for emulators there is `RETAIL_ENV=ci make demo`"
+)
+
 REGISTRY = """countries:
   - {code: CN, name: China, currency: CNY, timezone: Asia/Shanghai}
   - {code: DE, name: Germany, currency: EUR, timezone: Europe/Berlin, aliases: [Deutschland]}

@@ -44,6 +44,10 @@ from retail_platform_tests.histories import (
     unpublished,
 )
 
+pytestmark = pytest.mark.embedded(
+    "copies homes with lake and warehouse in them; test_snowflake_loads kills loads on Snowflake"
+)
+
 KNOWN = [
     *(sales(c, n, [(n, 1, 1), (n, 2, 2)], n) for c in COUNTRIES for n in (1, 2)),
     *(rates(n, 7, n) for n in (1, 2)),

@@ -40,7 +40,10 @@ from retail_platform_tests.histories import (
 from retail_platform_tests.test_contracts import column, document, write
 
 FILE = "transactions_FR_20250105.csv"
-pytestmark = pytest.mark.usefixtures("no_data_tests")
+pytestmark = [
+    pytest.mark.usefixtures("no_data_tests"),
+    pytest.mark.embedded("copies homes with lake and warehouse in them"),
+]
 
 
 @pytest.fixture(scope="module")

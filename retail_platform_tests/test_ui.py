@@ -28,6 +28,7 @@ from retail_platform.settings import Environment, Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
+    pytest.mark.embedded("processes of its own, on a laptop's settings"),
     pytest.mark.timeout(1500),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (package chromium)"),
 ]

@@ -26,6 +26,8 @@ from retail_platform.warehouse.protocol import PartitionLoad
 from retail_platform.warehouse.publish import CATALOGUE, PublishedTable, publish
 from retail_platform_tests.builders import CONTRACTS, Desk, csv_text, receipts, row
 
+pytestmark = pytest.mark.embedded("about the DuckDB file, its lock and the published copy")
+
 TRANSACTIONS = CONTRACTS["transactions"]
 DAYS = tuple(date(2025, 1, day) for day in (11, 12, 13))
 FILES = "select * exclude (loaded_at, run_id) from raw.file_ledger order by all"
