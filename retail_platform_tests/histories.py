@@ -786,8 +786,23 @@ class Installation:
         """Lose the warehouse and backfill everything."""
         self.lose_warehouse()
         runner = ForegroundRunner(self.platform, self.instance, self.lake)
+        self._backfill(runner, runner.executable_assets, days)
+
+    def build_business_days(self) -> None:
+        """Build all that is of business days, in as few runs as there can be."""
+        runner = ForegroundRunner(self.platform, self.instance, self.lake)
+        graph = self.platform.definitions.resolve_asset_graph()
+        assets = [
+            key
+            for key in runner.executable_assets
+            if graph.get(key).assets_def.op.name.startswith("business_day")
+        ]
+        self._backfill(runner, assets, (LAST_DAY - FIRST_DAY).days + 1)
+
+    @staticmethod
+    def _backfill(runner: ForegroundRunner, assets: list[dg.AssetKey], days: int) -> None:
         partitions = [Partition(c, day(n)) for c in COUNTRIES for n in range(1, days + 1)]
-        for request in runner.backfill(runner.executable_assets, partitions):
+        for request in runner.backfill(assets, partitions):
             outcome = runner.execute(request)
             assert outcome.success, outcome
 
