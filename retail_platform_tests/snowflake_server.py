@@ -280,7 +280,11 @@ class _Locks:
                 self._changed.notify_all()
 
     def _holders(self, table: str, session: Any) -> list[Any]:
-        return [s for s, held in self._tables.items() if s is not session and table in held]
+        return [
+            other
+            for other, held in self._tables.items()
+            if other is not session and table in held and not other.is_closed()
+        ]
 
     def _abort_abandoned(self, session: Any) -> None:
         since = self._idle_since.get(session)
@@ -304,6 +308,27 @@ def changes_wait_for_open_transactions() -> None:
     cursors.FakeSnowflakeCursor.execute = in_turn
 
 
+class _Sessions(dict[str, Any]):
+    """Open ones; what they have not committed ends with them."""
+
+    def __delitem__(self, token: str) -> None:
+        self[token].close()
+        super().__delitem__(token)
+
+
+def sessions_end() -> None:
+    """Without a master token the connector tells nobody that a session is closed."""
+
+    class Answer(fakesnow.server.JSONResponse):
+        def __init__(self, content: Any, **options: Any) -> None:
+            if "sessionInfo" in (content.get("data") or {}):
+                content["data"]["masterToken"] = content["data"]["token"]
+            super().__init__(content, **options)
+
+    fakesnow.server.JSONResponse = Answer
+    fakesnow.server.sessions = _Sessions()
+
+
 class S3(ArrowFSWrapper):
     """DuckDB's own S3 reader is an extension that has to be downloaded."""
 
@@ -315,6 +340,7 @@ def main(port: int, s3: str) -> None:
     collect_garbage_seldom()  # statements become trees of thousands of small objects
     for shim in (
         changes_wait_for_open_transactions,
+        sessions_end,
         temporary_tables_may_be_qualified,
         databases_can_be_cloned,
         failures_are_answers,
