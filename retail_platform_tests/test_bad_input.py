@@ -779,7 +779,7 @@ class TestSeveralDeliveries:
                 return content
 
         desk = local_desk(tmp_path)
-        desk.lake = Sender(desk.lake._store, desk.lake.local_root)
+        desk.lake = Sender(desk.lake._store, desk.lake._url, desk.lake.local_root)
         desk.deliver(NAME, sold(1, 2))
         desk.deliver("transactions_DE_20250111.csv", sold(1, country="DE"))
         outcome = desk.take_in()
@@ -804,7 +804,7 @@ class TestSeveralDeliveries:
 
         armed: list[bool] = []
         desk = local_desk(tmp_path)
-        desk.lake = Sender(desk.lake._store, desk.lake.local_root)
+        desk.lake = Sender(desk.lake._store, desk.lake._url, desk.lake.local_root)
         desk.deliver(NAME, sold(1))
         desk.take_in()
         desk.deliver(NAME, sold(1))
@@ -833,7 +833,7 @@ class TestSeveralDeliveries:
                 return super().get(path)
 
         desk = local_desk(tmp_path)
-        desk.lake = Locked(desk.lake._store, desk.lake.local_root)
+        desk.lake = Locked(desk.lake._store, desk.lake._url, desk.lake.local_root)
         desk.deliver(NAME, sold(1))
         desk.deliver("transactions_DE_20250111.csv", sold(1, country="DE"))
         outcome = desk.take_in()

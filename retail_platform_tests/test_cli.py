@@ -507,7 +507,7 @@ class TestBackfill:
             (*days("ALL"), 15),
             (*days("CN", "FR"), 53),
             (*days("ALL"), 2),
-            *((*days("CN", "FR"), n) for n in (20, 13, 2, 1, 1)),  # what looks back comes after
+            *((*days("CN", "FR"), n) for n in (21, 13, 2, 1, 1)),  # what looks back comes after
         ]
         marts = ("--assets", "key:intermediate/int_sales or key:marts/fct_sales")
         assert planned("--countries", "france", *marts) == [(*days("FR"), 2)]
@@ -520,7 +520,9 @@ class TestBackfill:
         )  # fmt: skip
         assert said.code == 0
         assert "2 runs, in this order" in said.out
-        assert "marts/fct_sales, marts/rpt_channel_performance, marts/rpt_daily_sales" in said.out
+        assert (
+            "marts/fct_sales, marts/fct_shop_sales_daily, marts/rpt_channel_performance" in said.out
+        )
 
     def test_the_plan_runs_nothing(self, first_run: Said, home: Path) -> None:
         def runs() -> int:

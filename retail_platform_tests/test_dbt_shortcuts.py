@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -98,7 +99,13 @@ def test_names_select_the_same_nodes(manifest: Manifest) -> None:
             assert method.node_is_match(name, fqn, True) == expected(method, name, fqn, True)
 
 
-def test_a_project_is_linked_once_and_anew_when_it_has_changed(manifest: Manifest) -> None:
+def test_a_project_is_linked_once_and_anew_when_it_has_changed(
+    manifest: Manifest, dbt_work_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a command would have set.
+    flags = SimpleNamespace(USE_FAST_TEST_EDGES=False)
+    monkeypatch.setattr("dbt.compilation.get_flags", lambda: flags)
+
     def linked(project: Manifest) -> tuple[set[Any], set[Any]]:
         linker = Linker()
         linker.link_graph(project)
@@ -108,7 +115,7 @@ def test_a_project_is_linked_once_and_anew_when_it_has_changed(manifest: Manifes
         assert set(linker.edges()) > found[1]
         return found
 
-    project = manifest.deepcopy()
+    project = project_over(Path("warehouse.duckdb"), dbt_work_dir).parsed()
     with dbt_as_it_is():
         expected = linked(project)
     assert linked(project) == linked(project) == expected

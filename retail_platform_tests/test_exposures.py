@@ -38,7 +38,7 @@ def _text(value: ast.expr, constants: dict[str, Any]) -> str:
     assert isinstance(value, ast.FormattedValue)
     try:
         return str(eval(ast.unparse(value.value), constants.copy()))
-    except NameError:
+    except (NameError, TypeError):  # a variable of a function, or one called like a constant
         return EVERY
 
 
