@@ -315,8 +315,8 @@ class Settings:
             snowflake=_snowflake(
                 _emulated(env) if environment is Environment.CI else env, lake_url
             ),
-            keep_days=_number(env, "RETAIL_KEEP_DAYS", 7.0),
-            keep_versions=int(_number(env, "RETAIL_KEEP_VERSIONS", 10)),
+            keep_days=_number(env, "RETAIL_KEEP_DAYS", cls.keep_days),
+            keep_versions=int(_number(env, "RETAIL_KEEP_VERSIONS", cls.keep_versions)),
         )
 
 
