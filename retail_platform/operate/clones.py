@@ -22,6 +22,7 @@ from retail_platform.settings import Settings, SnowflakeAccount
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform.warehouse.protocol import Warehouse
 from retail_platform.warehouse.publish import show
+from retail_platform.warehouse.snowflake_account import shown
 from retail_platform.warehouse.versions import Versions
 from retail_platform.whole_files import write_whole
 
@@ -267,10 +268,8 @@ class SnowflakeClones:
     def _databases(self) -> dict[str, str]:
         """Databases that are called as clones are, and their comments."""
         prefix = self._name("")
-        with self._warehouse.connect() as session, session.cursor() as cursor:
-            cursor.execute(f"show databases like '{prefix}%'")
-            columns = [column.name.lower() for column in cursor.description]
-            rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        with self._warehouse.connect() as session:
+            rows = shown(session, f"show databases like '{prefix}%'")
         # To SHOW an underscore is any character.
         return {
             str(row["name"]): str(row["comment"] or "")

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -141,16 +141,21 @@ def show(
         cursor.begin()
         cursor.execute("create schema if not exists unfinished_catalogue.marts")
         for name, slots in marts.items():
-            paths = ", ".join(f"'{_quoted(place / name / file)}'" for file in slots.values())
             cursor.execute(
                 f"create or replace view unfinished_catalogue.marts.{name} as "
-                f"select * from read_parquet([{paths}], hive_partitioning = false)"
+                f"select * from {rows_of(place / name, slots.values())}"
             )
         cursor.commit()
     finally:
         cursor.execute("detach unfinished_catalogue")
     unfinished.replace(catalogue)
     write_whole(shows, _shown(place, version))
+
+
+def rows_of(folder: Path, files: Iterable[str]) -> str:
+    """What stands behind `from` to read files of a mart's folder."""
+    paths = ", ".join(f"'{_quoted(folder / file)}'" for file in files)
+    return f"read_parquet([{paths}], hive_partitioning = false)"
 
 
 def _shown(place: Path, version: Version) -> str:

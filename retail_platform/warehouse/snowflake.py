@@ -47,7 +47,7 @@ from retail_platform.warehouse.raw_tables import (
     evolved_columns,
     raw_columns,
 )
-from retail_platform.warehouse.snowflake_account import connection
+from retail_platform.warehouse.snowflake_account import connection, shown
 from retail_platform.warehouse.snowflake_reach import reach
 
 FILES_PER_COPY = 1_000
@@ -469,10 +469,7 @@ class SnowflakeWarehouse:
     def _examine_compute(self, session: SnowflakeConnection) -> None:
         """Being allowed to use a warehouse does not wake it up."""
         name = self._account.warehouse
-        with session.cursor() as cursor:
-            cursor.execute(f"show warehouses like '{name}'")
-            columns = [column.name.lower() for column in cursor.description]
-            rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        rows = shown(session, f"show warehouses like '{name}'")
         if any(sleeps(row) for row in rows if str(row["name"]).lower() == name.lower()):
             raise ConfigurationError(
                 f"Warehouse {name} is suspended and does not resume by itself; `alter warehouse "
@@ -483,17 +480,14 @@ class SnowflakeWarehouse:
         account = self._account
         expected = stage_url(lake_url)
         schema, name = account.stage.split(".")
-        with session.cursor() as cursor:
-            try:
-                cursor.execute(f"show stages in schema {account.database}.{schema}")
-            except ProgrammingError as exc:
-                raise ConfigurationError(
-                    f"SNOWFLAKE_STAGE is {account.stage!r}, but role {account.role} sees no schema "
-                    f"{schema} in database {account.database}: {_words(exc)} See "
-                    "snowflake_setup/README.md."
-                ) from exc
-            columns = [column.name.lower() for column in cursor.description]
-            stages = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+        try:
+            stages = shown(session, f"show stages in schema {account.database}.{schema}")
+        except ProgrammingError as exc:
+            raise ConfigurationError(
+                f"SNOWFLAKE_STAGE is {account.stage!r}, but role {account.role} sees no schema "
+                f"{schema} in database {account.database}: {_words(exc)} See "
+                "snowflake_setup/README.md."
+            ) from exc
         urls = [str(s["url"]) for s in stages if str(s["name"]).lower() == name.lower()]
         if not urls:
             raise ConfigurationError(

@@ -174,6 +174,14 @@ def connection(account: SnowflakeAccount, query_tag: str = "") -> Iterator["Snow
         yield session
 
 
+def shown(session: "SnowflakeConnection", statement: str) -> list[dict[str, Any]]:
+    """Rows of a SHOW statement, by names of columns in lower case."""
+    with session.cursor() as cursor:
+        cursor.execute(statement)
+        columns = [column.name.lower() for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
 def endpoint(account: SnowflakeAccount) -> dict[str, Any]:
     """Where the account answers, if not where its name says."""
     given = {"host": account.host, "port": account.port, "protocol": account.protocol}

@@ -11,6 +11,7 @@ from retail_platform.errors import ConfigurationError
 from retail_platform.operate.marts.moments import EXPECTED, parse_moment, spell
 from retail_platform.operate.marts.reading import MartFacts, day_of, no_such_mart
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform.warehouse.publish import rows_of
 from retail_platform.warehouse.raw_tables import LEDGER, RAW_SCHEMA
 from retail_platform.warehouse.versions import Version, Versions
 
@@ -42,9 +43,7 @@ class PublishedMarts:
         if mart not in files:
             where = f"{self.place} as of {spell(version.published_at)}" if as_of else self.place
             raise no_such_mart(mart, list(files), where)
-        folder = str(self._folder.resolve() / mart).replace("'", "''")
-        paths = ", ".join(f"'{folder}/{file}'" for file in files[mart].values())
-        return f"read_parquet([{paths}], hive_partitioning = false)"
+        return rows_of(self._folder.resolve() / mart, files[mart].values())
 
     def _version(self, as_of: str) -> Version:
         newest = self._versions.newest()
