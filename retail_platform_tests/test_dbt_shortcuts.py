@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import jinja2
 import pytest
+from dbt.clients.jinja import MacroGenerator, MacroStack
 from dbt.compilation import Compiler, Linker
 from dbt.context.base import BaseContext
 from dbt.context.macros import MacroNamespace
@@ -25,6 +26,7 @@ from dbt.graph.selector import NodeSelector
 from dbt.graph.selector_methods import QualifiedNameSelectorMethod
 from dbt.plugins.manager import PluginManager
 from dbt_common.behavior_flags import BehaviorFlagRendered
+from dbt_common.clients import agate_helper
 from dbt_common.clients.jinja import get_environment
 from dbt_common.events import functions
 from dbt_common.events.base_types import BaseEvent, EventLevel
@@ -47,6 +49,8 @@ CALLERS = {
     "compile": jinja2.Environment.from_string,
     "get_context_modules": BaseContext.modules.fget,
     "fire_event": functions.fire_event,
+    "write_node": Compiler._write_node,
+    "build_type_tester": agate_helper.table_from_rows,
 }
 
 
@@ -217,6 +221,51 @@ def test_the_nearest_macro_is_found() -> None:
     assert (found["all"], found["both"], found["it"]) == (0, 1, 2)
     with pytest.raises(KeyError):
         namespace["nowhere"]
+
+
+def test_a_macro_knows_what_it_is_called_with(manifest: Manifest) -> None:
+    macro = next(iter(manifest.macros.values()))
+    every = [(macro,), (macro, {"x": 1}), (macro, {"x": 1}, object(), MacroStack())]
+    known = [vars(MacroGenerator(*given)) for given in every]
+    with dbt_as_it_is():
+        assert known == [vars(MacroGenerator(*given)) for given in every]
+
+
+def test_statements_are_in_results_and_not_in_files(tmp_path: Path, manifest: Manifest) -> None:
+    node = next(iter(manifest.nodes.values()))
+    node.write_node(str(tmp_path), "statement.sql", "select 1")
+    assert not list(tmp_path.iterdir())
+
+
+def test_answers_have_the_same_types() -> None:
+    rows = [
+        {"n": 1, "day": "2025-01-01", "at": "2025-01-01 10:00:00", "yes": "true", "list": [1]},
+        {"n": None, "day": "null", "at": "", "yes": "false", "list": []},
+    ]
+
+    def types() -> list[list[tuple[str, str]]]:
+        tables = [
+            agate_helper.table_from_data_flat(rows, list(rows[0])),
+            agate_helper.table_from_data_flat(rows, ["n"]),
+            agate_helper.table_from_data_flat([], ["n"]),
+            agate_helper.table_from_rows([["1", "2025-01-01"]], ["n", "day"], ["n"]),
+            agate_helper.table_from_rows([["1", "2025-01-01"]], ["n", "day"], ["day"]),
+            agate_helper.table_from_rows([["1", "2025-01-01"]], ["n", "day"], None),
+        ]
+        return [
+            [
+                (name, type(kind).__name__)
+                for name, kind in zip(t.column_names, t.column_types, strict=True)
+            ]
+            for t in tables
+        ]
+
+    ours = types()
+    with dbt_as_it_is():
+        assert ours == types()
+    assert len({str(of) for of in ours[-3:]}) == 3
+    known = [agate_helper.build_type_tester(columns) for columns in (["n"], {"n"}, ["m"])]
+    assert known[0] is known[1] is not known[2]
 
 
 def play(home: Path, dbt_work_dir: Path, manifest: Manifest) -> list[NodeResult]:

@@ -29,13 +29,16 @@ def take_shortcuts() -> None:
 def shortcuts() -> list[Shortcut]:
     """All of them; importing dbt takes seconds."""
     # ruff: noqa: PLC0415
+    from dbt.clients.jinja import MacroGenerator
     from dbt.compilation import Linker
     from dbt.context import base
     from dbt.context.macros import MacroNamespace
+    from dbt.contracts.graph.nodes import ParsedNode
     from dbt.graph import Graph
     from dbt.graph.selector_methods import QualifiedNameSelectorMethod
     from dbt.plugins.manager import PluginManager
     from dbt_common.behavior_flags import BehaviorFlagRendered
+    from dbt_common.clients import agate_helper
     from dbt_common.clients.jinja import MacroFuzzEnvironment
     from dbt_common.events.base_types import BaseEvent
     from dbt_common.events.event_manager import EventManager
@@ -51,6 +54,9 @@ def shortcuts() -> list[Shortcut]:
         Shortcut(MacroFuzzEnvironment, "compile", _each_template_once),
         Shortcut(base, "get_context_modules", _one_list_of_modules),
         Shortcut(MacroNamespace, "__getitem__", _one_look_for_a_macro),
+        Shortcut(MacroGenerator, "__init__", _macro_without_ancestors),
+        Shortcut(ParsedNode, "write_node", _no_file_of_each_statement),
+        Shortcut(agate_helper, "build_type_tester", _one_tester_of_equal_columns),
         Shortcut(EventManager, "fire_event", _no_event_that_nobody_hears),
         Shortcut(BaseEvent, "__init__", _late_event),
     ]
@@ -173,6 +179,37 @@ def _one_look_for_a_macro(_: Callable[..., Any]) -> Callable[..., Any]:
         return found[key]
 
     return find
+
+
+def _macro_without_ancestors(_: Callable[..., Any]) -> Callable[..., Any]:
+    """Each of the hundreds of macros of each context goes through three constructors."""
+
+    def __init__(  # noqa: N807
+        self: Any, macro: Any, context: Any = None, node: Any = None, stack: Any = None
+    ) -> None:
+        self.macro = macro
+        self.context = context
+        self.node = node
+        self.stack = stack
+
+    return __init__
+
+
+def _no_file_of_each_statement(_: Callable[..., Any]) -> Callable[..., Any]:
+    """Every statement is written into two files; results carry it, and so do asset checks."""
+    return lambda *_: None
+
+
+def _one_tester_of_equal_columns(build: Callable[..., Any]) -> Callable[..., Any]:
+    """For each answer of the database a parser of dates is made, in all its languages."""
+    remembered = lru_cache(build)
+
+    def build_type_tester(
+        text_columns: Iterable[str], string_null_values: Iterable[str] | None = ("null", "")
+    ) -> Any:
+        return remembered(frozenset(text_columns), string_null_values)
+
+    return build_type_tester
 
 
 _UNIMPORTANT = {"debug", "test", "info"}
