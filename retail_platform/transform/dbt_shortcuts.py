@@ -207,7 +207,8 @@ def _one_tester_of_equal_columns(build: Callable[..., Any]) -> Callable[..., Any
     def build_type_tester(
         text_columns: Iterable[str], string_null_values: Iterable[str] | None = ("null", "")
     ) -> Any:
-        return remembered(frozenset(text_columns), string_null_values)
+        nulls = None if string_null_values is None else tuple(string_null_values)
+        return remembered(frozenset(text_columns), nulls)
 
     return build_type_tester
 
