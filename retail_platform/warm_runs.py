@@ -2,8 +2,8 @@
 
 Dagster's code server starts each run in a fresh interpreter, which imports the same modules for
 several seconds of CPU before it does anything: longer than most runs take. A forked process has
-them. What is imported is what the code server itself was started with, so a reload in the UI, which
-replaces the code server, replaces them, too.
+them, and has read the dbt project (warm_start.py). What is imported is what the code server itself
+was started with, so a reload in the UI, which replaces the code server, replaces them, too.
 
 The only module that changes how Dagster starts processes. Where a platform cannot fork (Windows),
 or runs are started by another launcher (Kubernetes, ECS), nothing changes.
@@ -11,7 +11,7 @@ or runs are started by another launcher (Kubernetes, ECS), nothing changes.
 
 import multiprocessing
 import sys
-from multiprocessing.context import BaseContext
+from multiprocessing import forkserver
 
 import dagster as dg
 
@@ -23,6 +23,10 @@ _IMPORTED_BY_RUNS = [
     "retail_platform.definitions",
     "dbt.cli.main",
     "dbt.adapters.duckdb",
+    "dbt.adapters.duckdb.environments.local",
+    "dbt.task.run",
+    "dbt.task.test",
+    "retail_platform.warm_start",
 ]
 
 
@@ -40,11 +44,8 @@ def fork_runs_of_this_process() -> None:
             "Dagster's code server no longer keeps in `_mp_ctx` how it starts runs, as it did in "
             f"1.13; installed is {dg.__version__}. See DagsterApiServer in {server.__file__}."
         )
-    # A property of the class comes before what an instance, made before, has set for itself.
-    server.DagsterApiServer._mp_ctx = property(_warm, lambda server, context: None)
-
-
-def _warm(_server: object) -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_IMPORTED_BY_RUNS)
-    return context
+    # A property of the class comes before what an instance, made before, has set for itself.
+    server.DagsterApiServer._mp_ctx = property(lambda _: context, lambda server, context: None)
+    forkserver.ensure_running()  # else it begins to import when the first run is asked for

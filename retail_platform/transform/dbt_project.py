@@ -86,6 +86,7 @@ class DbtProject:
         self.target = target
         self._env = dict(env or {})
         self._secrets = secrets
+        self._warm = ""
 
     @property
     def _target_dir(self) -> Path:
@@ -104,6 +105,8 @@ class DbtProject:
         """Parse the project unless the manifest on disk belongs to exactly these files."""
         stamp = self._target_dir / _STAMP
         wanted = self._fingerprint()
+        if self._warm and self._warm != wanted:
+            vars(self).pop("_runner", None)
         self.work_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(self.work_dir / "parse.lock", timeout=300):
             if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
@@ -155,6 +158,18 @@ class DbtProject:
         found: ColumnLineage = json.loads((self._target_dir / _LINEAGE).read_text(encoding="utf-8"))
         return found
 
+    def warm_up(self) -> None:
+        """Do what the first command does in a process and all later ones are spared.
+
+        Nothing is connected to and no thread is left behind, so a process may fork afterwards. Its
+        children ask with `ensure_parsed` whether the project is still the one that was read.
+
+        Raises:
+            DbtFailed: the project cannot be parsed.
+        """
+        self._warm = self._fingerprint()
+        self._list("--select", "resource_type:exposure")
+
     def run(
         self, models: Sequence[str], slices: Slices | None, run_id: str = ""
     ) -> list[NodeResult]:
@@ -190,13 +205,19 @@ class DbtProject:
             DbtFailed: dbt could not compare them.
         """
         options = ["--state", str(state), "--output", "json", "--output-keys", "unique_id"]
-        # It would also print them, unless it may say nothing at all.
-        options += ["--no-write-json", "--log-level", "none", "--select", _MODIFIED]
-        with exported({**self._env, **self._secrets()}):
-            result = self._runner.invoke(["list", *self._common_arguments(), *options])
+        result = self._list(*options, "--select", _MODIFIED)
         if result.result is None:
             raise DbtFailed(f"dbt list {_MODIFIED}: {_reason(result)}")
         return [str(json.loads(line)["unique_id"]) for line in result.result]
+
+    def _list(self, *options: str) -> "dbtRunnerResult":
+        # It would also print what it finds, unless it may say nothing at all.
+        quiet = ["--no-write-json", "--log-level", "none"]
+        with exported({**self._env, **self._secrets()}):
+            found: dbtRunnerResult = self._runner.invoke(
+                ["list", *self._common_arguments(), *quiet, *options]
+            )
+        return found
 
     def build_modified(self, state: Path) -> list[NodeResult]:
         """Build from scratch, and test, what is `modified`.
