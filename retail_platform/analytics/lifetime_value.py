@@ -8,7 +8,7 @@ the mean value of the repeat purchases. Arrays in, arrays out; who the customers
 numbers come from, is not known here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,8 @@ class Purchasing:
     def log_likelihood(self, of: Histories) -> float:
         """Of the whole of the histories."""
         parameters = np.array([self.r, self.alpha, self.a, self.b])
-        value, _ = _purchasing_likelihood(parameters, of.repeats, of.recency, of.age)
+        numbers = np.unique(of.repeats, return_inverse=True)
+        value, _ = _purchasing_likelihood(parameters, numbers, of.recency, of.age)
         return float(np.sum(value))
 
     def probability_alive(self, of: Histories) -> Numbers:
@@ -95,16 +96,24 @@ class Purchasing:
         Args:
             yearly_discount: counts a purchase a year from now as 1 / (1 + this) purchases.
         """
+        return self.discounted_purchases(of, weeks, [yearly_discount])[0]
+
+    def discounted_purchases(
+        self, of: Histories, weeks: float, yearly_discounts: Sequence[float]
+    ) -> Numbers:
+        """The same by each of some discounts, one row each, for little more than by one."""
         # Of those who are alive it depends on x and T alone, which many have in common.
         pairs, whose = np.unique(np.column_stack([of.repeats, of.age]), axis=0, return_inverse=True)
         x, age = pairs.T
         nodes, weights = np.polynomial.legendre.leggauss(_TIMES)
         times = np.append(weeks * (nodes + 1) / 2, weeks)
-        purchases = self._purchases_of_the_living(x, age, times)
         # by parts: the integral of discount dE is discount E, and the integral of what it loses
-        loss = np.log1p(yearly_discount) / WEEKS_PER_YEAR
-        shares = np.exp(-loss * times) * np.append(weights * weeks / 2 * loss, 1.0)
-        return self.probability_alive(of) * (shares @ purchases)[whose.reshape(-1)]
+        loss = np.log1p(yearly_discounts)[:, np.newaxis] / WEEKS_PER_YEAR
+        lost = weights * weeks / 2 * loss
+        shares = np.exp(-loss * times) * np.hstack([lost, np.ones_like(loss)])
+        counted = shares.any(axis=0)  # without a discount only the last of the times
+        purchases = shares[:, counted] @ self._purchases_of_the_living(x, age, times[counted])
+        return self.probability_alive(of) * purchases[:, whose.reshape(-1)]
 
     def _purchases_of_the_living(self, x: Numbers, age: Numbers, times: Numbers) -> Numbers:
         """Mean of (1 - e^(-lambda p t)) / p over what is known of lambda and p, for each time t.
@@ -112,15 +121,23 @@ class Purchasing:
         The papers' closed form has a hypergeometric function, which overflows for parameters at
         their limits, and a pole at a = 1. Over lambda the mean is elementary; over p, which is
         Beta(a, b + x), it is taken by Gauss's rule.
+
+        Numbers that agree in their first four binary digits share the rule of the smallest of
+        them; the rest of the density, (1 - p) to the power of what they have more, is in the mean.
+        The longer the history, the more numbers there are, but hardly more rules.
         """
         expected = np.empty((len(times), len(age)))
-        for repeats in np.unique(x):
-            here = x == repeats
+        more = x % 2.0 ** np.maximum(np.frexp(x)[1] - 4, 0)
+        for repeats in np.unique(x - more):
+            here = x - more == repeats
             chances, weights = _beta_rule(self.a, self.b + repeats)
+            density = np.outer(more[here], np.log1p(-chances))
+            density = weights * np.exp(density - density.max(axis=1, keepdims=True))
+            shares = density / density.sum(axis=1, keepdims=True) / chances
+            power = -(self.r + x[here, np.newaxis])
             for number, weeks in enumerate(times):
                 growth = np.log1p(np.outer(weeks / (self.alpha + age[here]), chances))
-                mean = (-np.expm1(-(self.r + repeats) * growth) / chances) @ weights
-                expected[number, here] = mean
+                expected[number, here] = np.sum(-np.expm1(power * growth) * shares, axis=1)
         return expected
 
 
@@ -148,9 +165,10 @@ def fit_purchasing(of: Histories) -> Purchasing:
     # Alike customers count as often as they are; sorted, so that their order does not matter.
     rows = np.column_stack([of.repeats, of.recency, of.age])
     (x, t_x, age), count = _distinct(rows)
+    numbers = np.unique(x, return_inverse=True)
 
     def likelihood(parameters: Numbers) -> tuple[float, Numbers]:
-        value, slopes = _purchasing_likelihood(parameters, x, t_x, age)
+        value, slopes = _purchasing_likelihood(parameters, numbers, t_x, age)
         return float(count @ value), slopes @ count
 
     start = np.array([1.0, max(float(np.mean(of.age)), 1.0), 1.0, 2.0])
@@ -240,8 +258,9 @@ def _beta_rule(a: float, b: float) -> tuple[Numbers, Numbers]:
         4 * k * (k + a - 1) * (k + b - 1) * (k + a + b - 2) / (s * s * (s + 1) * (s - 1)),
     )
     nodes, vectors = eigh_tridiagonal(diagonal, np.sqrt(squared))
-    # The mean is divided by a node, which may be rounded to zero; by then it is at its limit.
-    return np.maximum((nodes + 1) / 2, 1e-15), vectors[0] ** 2
+    # The mean is divided by a node, which may be rounded to zero, and has the logarithm of what it
+    # lacks to one; by then it is at its limit.
+    return np.clip((nodes + 1) / 2, 1e-15, 1 - 1e-15), vectors[0] ** 2
 
 
 def _enough(of: Histories) -> None:
@@ -295,19 +314,23 @@ def _rounded(parameter: float) -> float:
 
 
 def _purchasing_likelihood(
-    parameters: Numbers, x: Numbers, t_x: Numbers, age: Numbers
+    parameters: Numbers, numbers: tuple[Numbers, NDArray[np.intp]], t_x: Numbers, age: Numbers
 ) -> tuple[Numbers, Numbers]:
-    """Log-likelihood of each customer and its slopes, in logarithms throughout (BG/NBD note)."""
+    """Log-likelihood of each customer and its slopes, in logarithms throughout (BG/NBD note).
+
+    Args:
+        numbers: the distinct x, and which of them each customer has.
+    """
     from scipy.special import digamma, gammaln  # noqa: PLC0415
 
     r, alpha, a, b = parameters
-    repeats = x.astype(np.intp)
-    upto = np.arange(repeats.max() + 1, dtype=np.float64)
+    each, whose = numbers
+    x = each[whose]
     # Functions of x alone once for each x, since they take longer than all the rest.
-    of_x = (gammaln(r + upto) + gammaln(b + upto) - gammaln(a + b + upto))[repeats]
+    of_x = (gammaln(r + each) + gammaln(b + each) - gammaln(a + b + each))[whose]
     of_none = gammaln(r) + gammaln(b) - gammaln(a + b)
-    rises, stays = digamma(r + upto) - digamma(r), digamma(b + upto) - digamma(b)
-    both = digamma(a + b + upto) - digamma(a + b)
+    rises, stays = digamma(r + each) - digamma(r), digamma(b + each) - digamma(b)
+    both = digamma(a + b + each) - digamma(a + b)
     back = x > 0
     # b + x - 1 is positive where it counts; elsewhere any positive number will do
     survived = np.where(back, b + x - 1, 1.0)
@@ -317,10 +340,10 @@ def _purchasing_likelihood(
     either = np.logaddexp(alive, gone)
     w_alive, w_gone = np.exp(alive - either), np.exp(gone - either)
     slopes = np.stack([
-        rises[repeats] + np.log(alpha) - w_alive * log_age - w_gone * log_recency,
+        rises[whose] + np.log(alpha) - w_alive * log_age - w_gone * log_recency,
         r / alpha - (r + x) * (w_alive / (alpha + age) + w_gone / (alpha + t_x)),
-        w_gone / a - both[repeats],
-        stays[repeats] - both[repeats] - w_gone / survived,
+        w_gone / a - both[whose],
+        stays[whose] - both[whose] - w_gone / survived,
     ])  # fmt: skip
     return of_x - of_none + r * np.log(alpha) + either, slopes
 

@@ -326,12 +326,13 @@ def lifetime_values(warehouse: Warehouse, slices: Slices) -> dict[str, pl.DataFr
     """Rows of both marts in the slices."""
     values, fits = [], []
     for closing in _closing_days(warehouse, slices):
-        customers = _customers(warehouse, closing)
+        split = closing.day - timedelta(weeks=HOLDOUT_WEEKS)
+        customers = _customers(warehouse, closing, split)
         if customers.is_empty():  # who came only brought things back
             continue
         histories = _histories(customers, closing.day)
         purchasing, spending, fit = _fitted(histories)
-        fit |= _held_out(warehouse, closing, customers)
+        fit |= _held_out(customers, split)
         key = {"country": closing.country, "business_date": closing.day}
         fits.append({**dict.fromkeys(FITS), **key, **fit, "customers": len(customers)})
         values.append(
@@ -359,13 +360,18 @@ def _closing_days(warehouse: Warehouse, slices: Slices) -> list[Partition]:
     return sorted(p for p in found if slices.first_day <= p.day <= slices.last_day)
 
 
-def _customers(warehouse: Warehouse, until: Partition) -> pl.DataFrame:
-    """Purchases of each customer of a country up to a day and including it."""
+def _customers(warehouse: Warehouse, until: Partition, split: date) -> pl.DataFrame:
+    """Purchases of each customer of a country up to a day and including it.
+
+    What was known on the day of the split is read along, since history is long.
+    """
+    known = f"case when business_date <= date '{split}' then business_date end"
     spend = "(gross_sales_eur - discounts_eur)"
     # Ranking the purchases of each customer, to leave the first one out, takes twice as long.
     rows = warehouse.query(
         "select customer_id, min(business_date), max(business_date), count(*) - 1, "
-        f"cast(sum{spend} - min_by({spend}, business_date) as double) "
+        f"cast(sum{spend} - min_by({spend}, business_date) as double), "
+        f"max({known}), count({known}) - 1 "
         f"from marts.{_INPUT.path[-1]} where country = '{until.country}' "
         f"and business_date <= date '{until.day}' and sale_invoices > 0 "
         "group by customer_id order by customer_id"
@@ -376,6 +382,8 @@ def _customers(warehouse: Warehouse, until: Partition) -> pl.DataFrame:
         "last_purchase_date": pl.Date(),
         "repeat_purchases": pl.Int64(),
         "repeat_spend": pl.Float64(),
+        "last_purchase_known": pl.Date(),
+        "repeat_purchases_known": pl.Int64(),
     }
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -418,18 +426,20 @@ def _fitted(of: Histories) -> tuple[Purchasing | None, Spending | None, dict[str
     return purchasing, spending, told
 
 
-def _held_out(warehouse: Warehouse, closing: Partition, customers: pl.DataFrame) -> dict[str, Any]:
-    """Columns on what was bought in the last weeks, told from what was known before them."""
-    split = closing.day - timedelta(weeks=HOLDOUT_WEEKS)
+def _held_out(customers: pl.DataFrame, split: date) -> dict[str, Any]:
+    """Columns on what was bought after the split, told from what was known on that day."""
     known_since = min(customers["first_purchase_date"])
     if split - known_since < timedelta(weeks=MIN_CALIBRATION_WEEKS):
         weeks = MIN_CALIBRATION_WEEKS + HOLDOUT_WEEKS
         return {"holdout_not_measured": f"fewer than {weeks} weeks of purchases"}
-    before = _customers(warehouse, Partition(closing.country, split))
-    now = before.join(customers, on="customer_id", how="left", maintain_order="left")
-    afterwards = (now["repeat_purchases_right"] - now["repeat_purchases"]).cast(pl.Float64)
+    before = customers.filter(pl.col("first_purchase_date") <= split).with_columns(
+        last_purchase_date="last_purchase_known",
+        repeat_purchases="repeat_purchases_known",
+        repeat_spend=0.0,  # is not told
+        afterwards=(pl.col("repeat_purchases") - pl.col("repeat_purchases_known")).cast(pl.Float64),
+    )
     try:
-        error = hold_out(_histories(before, split), afterwards.to_numpy(), HOLDOUT_WEEKS)
+        error = hold_out(_histories(before, split), before["afterwards"].to_numpy(), HOLDOUT_WEEKS)
     except NoEstimate as reason:
         return {"holdout_not_measured": f"{reason} before the last {HOLDOUT_WEEKS} weeks"}
     return {
@@ -455,10 +465,11 @@ def _expectations(
     }
     if purchasing is not None:
         told["alive_probability"] = (purchasing.probability_alive(of), 4)
-        purchases = purchasing.expected_purchases(of, HORIZON_WEEKS)
+        purchases, discounted = purchasing.discounted_purchases(
+            of, HORIZON_WEEKS, [0, YEARLY_DISCOUNT]
+        )
         told["expected_purchases_52w_units"] = (purchases, 4)
         if spend is not None:
-            discounted = purchasing.expected_purchases(of, HORIZON_WEEKS, YEARLY_DISCOUNT)
             told["lifetime_value_52w_eur"] = (discounted * spend, 2)
     nothing = np.full(len(of.age), np.nan)
     return {
