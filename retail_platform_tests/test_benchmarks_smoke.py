@@ -5,10 +5,12 @@ from pathlib import Path
 from shutil import copytree
 from types import SimpleNamespace
 
+import duckdb
 import pytest
 
 from retail_platform_tests.benchmarks import backlog, bookkeeping, gate_throughput, late_file
 from retail_platform_tests.benchmarks.answers import WrongAnswer, check_answers
+from retail_platform_tests.benchmarks.measure import Run
 from retail_platform_tests.benchmarks.stopwatch import Stopwatch
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.embedded("measures the embedded platform")]
@@ -42,12 +44,34 @@ def test_a_late_file_reaches_the_marts_on_short_and_long_history(
 ) -> None:
     # As if a history had been built before.
     copytree(dbt_work_dir, tmp_path / "home-parsed" / "dbt")
-    arguments = "--days 8 --times 2 --lines-factor 0.02 --samples 1 --rounds 1 --no-warm-up"
-    late_file.main([*arguments.split(), "--work", str(tmp_path)])
+    sizes = "--days 8 --times 2 --lines-factor 0.1 --countries FR --samples 1 --rounds 1"
+    late_file.main([*sizes.split(), "--no-warm-up", "--models", "--work", str(tmp_path)])
     report = json.loads((tmp_path / "late_file.json").read_text())
     assert [run["name"] for run in report["runs"]] == ["1x", "2x"]
     assert all(s["dagster_runs"] for run in report["runs"] for s in run["facts"]["samples"])
     assert {"fct_sales", "rpt_like_for_like", "rpt_clv, rpt_clv_fit"} <= report["models"].keys()
+    assert all(report["models"]["rpt_gmroi"][size]["rows"] for size in ("1x", "2x"))
+
+
+def test_a_mart_is_empty_that_has_no_rows_or_no_table(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute("create schema marts")
+        connection.execute("create table marts.fct_sales as select 1 as a")
+        connection.execute("create table marts.rpt_gmroi as select 1 as a where false")
+    empty = late_file.empty_marts(tmp_path)
+    assert {"rpt_gmroi", "rpt_stock", "rpt_clv"} <= set(empty)
+    assert "fct_sales" not in empty
+
+
+def test_a_model_is_compared_on_the_same_late_file() -> None:
+    def run(name: str, *cpu: float) -> Run:
+        models = [{"models": {"fct_sales": {"cpu": seconds, "rows": 7}}} for seconds in cpu]
+        return Run(name, 1, 0, 0, 0, {"samples": models})
+
+    runs = [run("1x", 1, 10), run("8x", 2, 30), run("1x", 4), run("8x", 4)]
+    (found,) = late_file.costs_of_models(runs, ["1x", "8x"]).values()
+    assert found["8x"] == {"rows": 7, "cpu": {"median": 4, "min": 2, "max": 30}}
+    assert found["ratio"] == {"median": 2, "min": 1, "max": 3}
 
 
 def test_csv_and_json_go_through_the_gate_and_through_polars(tmp_path: Path) -> None:

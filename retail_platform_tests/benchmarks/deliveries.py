@@ -1,11 +1,13 @@
 """Files for the benchmarks, made once per size by the demo generator, and the truth about them."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from retail_platform.demo.dirt import Dirt
 from retail_platform.demo.generator import NIGHTLY_FEEDS, GeneratorSpec, folder_sink, generate
@@ -45,25 +47,24 @@ class Deliveries:
         return {"RETAIL_FIRST_DAY": str(first), "RETAIL_LAST_DAY": str(last)}
 
 
-def deliveries(
-    work: Path, days: int, lines_factor: float = 1.0, first_day: date = FIRST_DAY
-) -> Deliveries:
+def deliveries(work: Path, days: int, lines_factor: float = 1.0, **others: Any) -> Deliveries:
     """The nine nightly feeds in 7 countries at their usual cadence; rivals read no others.
 
     Args:
-        work: folder of the benchmark; files of the same size are used again.
+        work: folder of the benchmark; files of the same kind are used again.
         lines_factor: order lines per country and day compared with the usual.
+        others: what else differs from that, as the generator calls it.
     """
-    folder = work / f"deliveries-{first_day}-{days}-{lines_factor:g}"
+    spec = GeneratorSpec(
+        days=days,
+        lines_per_day=max(1, round(_LINES_PER_COUNTRY_DAY * lines_factor)),
+        **{"first_day": FIRST_DAY, "feeds": NIGHTLY_FEEDS, **others},
+    )
+    kind = hashlib.sha256(repr(spec).encode()).hexdigest()[:8]
+    folder = work / f"deliveries-{days}-{lines_factor:g}-{kind}"
     facts = folder / "facts.json"
     if not facts.is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        spec = GeneratorSpec(
-            first_day=first_day,
-            days=days,
-            lines_per_day=max(1, round(_LINES_PER_COUNTRY_DAY * lines_factor)),
-            feeds=NIGHTLY_FEEDS,
-        )
         made = generate(spec, Dirt.none(), folder_sink(folder / "inbox"))
         totals: dict[str, Decimal] = {}
         for country, amount in made.net_sales.select("country", "net_amount_local").rows():
@@ -81,7 +82,7 @@ def deliveries(
     known = json.loads(facts.read_text(encoding="utf-8"))
     return Deliveries(
         folder=folder / "inbox",
-        first_day=first_day,
+        first_day=spec.first_day,
         days=days,
         files=known["files"],
         rows=known["rows"],

@@ -1,35 +1,44 @@
 """One late file on top of history: seconds from arrival to marts, on short and on long history.
 
-    python -m retail_platform_tests.benchmarks.late_file              # 365 and 8 x 365 days
+    python -m retail_platform_tests.benchmarks.late_file              # 274 and 8 x 274 days
     python -m retail_platform_tests.benchmarks.late_file --days 46    # 46 and 368 days
     python -m retail_platform_tests.benchmarks.late_file --grow lines # 8 x order lines per day
+    python -m retail_platform_tests.benchmarks.late_file --models     # each model by itself
 
 Both histories are built once, in bulk, with some files of France held back. A process that is up
 and warm then gets one of them at a time and runs until idle: the gate, RAW, staging, and the marts
 of the seven business days it can touch. The first file of a process warms it up and is not
 counted. Processes on the short and on the long history take turns.
 
-Counted are the whole way and the data work alone, and each mart by itself; reported beside them is
-a look that finds nothing to do. Checked is that the day's order lines are in the facts.
+Counted are the whole way and the data work alone; reported beside them is a look that finds nothing
+to do. With `--models` dbt builds one model at a time, which takes longer than in operation, but the
+CPU time of the process is then that of the model; the same file on both histories is one ratio.
+Checked is that the day's order lines are in the facts, and that no mart is empty: one without rows
+costs nothing on any history.
 """
 
 import argparse
 import json
 import os
 import shutil
+import statistics
 import time
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from retail_platform_tests.benchmarks.deliveries import FIRST_DAY, deliveries
+from retail_platform.demo.generator import MIN_CUSTOMERS, NIGHTLY_FEEDS, GeneratorSpec
+from retail_platform.settings import PROJECT_DIR
+from retail_platform_tests.benchmarks.deliveries import deliveries
 from retail_platform_tests.benchmarks.measure import (
     OUTPUT,
     Run,
     print_table,
+    range_of,
     report_facts,
     round_robin,
     run_python,
@@ -41,28 +50,56 @@ from retail_platform_tests.benchmarks.platform_parts import BOOKKEEPING, DATA, S
 TOLERANCE = 0.2
 COUNTRY = "FR"
 FEED = "transactions"
+FEEDS = (
+    *NIGHTLY_FEEDS,
+    *("online_orders", "online_checkouts", "inventory_movements", "suppliers", "weather"),
+    "competitor_prices",
+)
+"""Those that the marts are made of."""
+
+LAST_DAY = date(2025, 12, 31)
+"""Of both histories: a month, a promotion and, days before, a retail week end with it. Deliveries
+can be made of the 2,192 days up to it."""
+
+ARTICLES = 100
+"""Few: shops have stock of each, every day; of the whole range there would be a thousand rows of
+stock for each order line, and ever more articles that were sold once."""
+
 _KEPT_BACK_EVERY = 2
 """Days between files held back."""
 
+_COMPUTED = ("rpt_clv", "rpt_clv_fit")
+"""Marts that one computation builds, not dbt."""
 
-def history(work: Path, name: str, days: int, lines_factor: float, held_back: int) -> Path:
-    """A home whose marts are complete but for the files held back; built when missing.
+
+def prepare(
+    work: Path, days: int, lines_factor: float, held_back: int, **others: Any
+) -> tuple[Path, dict[str, str]]:
+    """A home with all files but those held back in its inbox, and its settings.
 
     The newest day is the same for short and long history.
+
+    Args:
+        others: what differs from the usual deliveries.
     """
-    home = work / f"home-{days}-{lines_factor:g}-{held_back}"
-    if (home / "ready").is_file():
-        return home
+    first = LAST_DAY - timedelta(days=days - 1)
+    given = deliveries(work, days, lines_factor, first_day=first, feeds=FEEDS, **others)
+    home = work / f"home-{given.folder.parent.name}-{held_back}"
+    settings = {
+        "RETAIL_HOME": str(home),
+        "RETAIL_ENV": "local",
+        "RETAIL_SETTLE_SECONDS": "0",
+        **given.period,
+    }
+    if _ready(home).is_file():
+        return home, settings
     shutil.rmtree(home, ignore_errors=True)
-    last = FIRST_DAY + timedelta(days=364)
-    first = last - timedelta(days=days - 1)
-    given = deliveries(work, days, lines_factor, first)
     late = home / "held_back"
     late.mkdir(parents=True)
     inbox = home / "lake" / "inbox"
     inbox.mkdir(parents=True)
     late_names = {
-        f"{FEED}_{COUNTRY}_{last - timedelta(days=7 + n * _KEPT_BACK_EVERY):%Y%m%d}.csv"
+        f"{FEED}_{COUNTRY}_{LAST_DAY - timedelta(days=7 + n * _KEPT_BACK_EVERY):%Y%m%d}.csv"
         for n in range(held_back)
     }
     for path in given.folder.iterdir():
@@ -71,32 +108,58 @@ def history(work: Path, name: str, days: int, lines_factor: float, held_back: in
     if missing:
         raise SystemExit(f"{days} days are too few to hold back {held_back} files: no {missing}")
     parsed = next(work.glob("home-*/dbt"), None)
-    if parsed:  # when the other history was built
+    if parsed:  # of a history that was built before
         shutil.copytree(parsed, home / "dbt")
-    OUTPUT.print(f"{name}: building history of {days} days, {given.rows[FEED]:,} order lines")
-    run = run_python(
-        name,
-        0,
-        "retail_platform_tests.benchmarks.platform_run",
-        [str(home)],
-        _environment(home, given.period),
-    )
-    OUTPUT.print(f"{name}: built in {run.wall:.0f} s")
-    (home / "ready").write_text(json.dumps(given.period), encoding="utf-8")
-    return home
+    return home, settings
 
 
-def _environment(home: Path, period: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "RETAIL_HOME": str(home),
-        "RETAIL_ENV": "local",
-        "RETAIL_SETTLE_SECONDS": "0",
-        **period,
-    }
+def _ready(home: Path) -> Path:
+    """Is there when the marts of a home are complete but for the files held back."""
+    return home / "ready"
 
 
-def take_in_late_files(home: Path, samples: int, warm_up: int) -> list[dict[str, Any]]:
-    """In this process: deliver late files one by one and time each but those that warm up."""
+def build(home: Path, foreground: Any) -> None:
+    """In this process: everything that lies in the inbox, in bulk.
+
+    Raises:
+        SystemExit: something failed, or nothing would be measured of some mart.
+    """
+    outcome = foreground.run_until_idle()
+    if not outcome.green:
+        raise SystemExit(
+            f"not green: {outcome.failed_runs} {outcome.failed_checks} {outcome.rejections}"
+        )
+    empty = empty_marts(home)
+    if empty:
+        raise SystemExit(f"nothing would be measured of {', '.join(empty)}: no rows")
+
+
+def empty_marts(home: Path) -> list[str]:
+    """Marts of the project without a row; nobody may ever have built them."""
+    import duckdb
+
+    marts = {path.stem for path in (PROJECT_DIR / "dbt_project/models/marts").glob("*.sql")}
+    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
+        built = connection.execute(
+            "select table_name from information_schema.tables where table_schema = 'marts'"
+        ).fetchall()
+        filled = {
+            mart
+            for (mart,) in built
+            if connection.execute(f"select 1 from marts.{mart} limit 1").fetchone()
+        }
+    return sorted(marts.union(_COMPUTED) - filled)
+
+
+def take_in_late_files(
+    home: Path, samples: int, warm_up: int, *, from_scratch: bool, models: bool
+) -> list[dict[str, Any]]:
+    """In this process: deliver late files one by one and time each but those that warm up.
+
+    Args:
+        from_scratch: build the marts first.
+        models: note what each model costs, one at a time.
+    """
     warnings.simplefilter("ignore")
     os.environ["RETAIL_HOME"] = str(home)
 
@@ -107,19 +170,22 @@ def take_in_late_files(home: Path, samples: int, warm_up: int) -> list[dict[str,
 
     found = []
     stopwatch = Stopwatch()
-    models: Counter[str] = Counter()
-    _note_seconds_of_models(models)
+    of_models: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    if models:
+        _note_models(of_models)
     watch(stopwatch)
     with runner(Settings.from_env(), lambda line: print(line, flush=True)) as (
         platform,
         foreground,
     ):
         del platform
+        if from_scratch:
+            build(home, foreground)
         for number in range(warm_up + samples):
             source = sorted((home / "held_back").iterdir())[0]
             lines = sum(1 for _ in source.open(encoding="utf-8")) - 1
             target = home / "lake" / "inbox" / source.name
-            models.clear()
+            of_models.clear()
             before = stopwatch.seconds()
             wall, cpu = time.monotonic(), time.process_time()
             shutil.copyfile(source, target)
@@ -149,32 +215,58 @@ def take_in_late_files(home: Path, samples: int, warm_up: int) -> list[dict[str,
                         "dagster_runs": len(outcome.runs),
                         "runs": [(run.partitions, run.seconds) for run in outcome.runs],
                         "parts": parts,
-                        "models": dict(models),
+                        "models": {model: dict(noted) for model, noted in of_models.items()},
                     }
                 )
     return found
 
 
-def _note_seconds_of_models(seconds: Counter[str]) -> None:
-    """Add up how long each model is built from now on, by name."""
+def _note_models(found: defaultdict[str, Counter[str]]) -> None:
+    """From now on dbt builds one model at a time, and by its name is added up what it cost.
+
+    CPU seconds are those of all threads of the process, the database's included; rows are those of
+    the days that were built.
+    """
+    from dbt.task.base import BaseRunner
+
     from retail_platform.assets.lifetime_values import LifetimeValueRun
+    from retail_platform.assets.models import TableRun
     from retail_platform.transform.dbt_project import DbtProject
 
-    run, build = DbtProject.run, LifetimeValueRun.build
+    arguments, run = DbtProject._common_arguments, BaseRunner.run_with_hooks
+    compute, count = LifetimeValueRun.build, TableRun.row_counts
+    computed = ", ".join(_COMPUTED)
 
-    def noted_run(*arguments: Any, **options: Any) -> Any:
-        results = run(*arguments, **options)
-        for result in results:
-            seconds[result.unique_id.rpartition(".")[2]] += result.seconds
-        return results
+    @contextmanager
+    def noted(name: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        found[name]["cpu"] += time.process_time() - began
 
-    def noted_build(*arguments: Any) -> None:
-        began = time.monotonic()
-        build(*arguments)
-        seconds["rpt_clv, rpt_clv_fit"] += time.monotonic() - began
+    def one_at_a_time(self: Any) -> list[str]:
+        return [*arguments(self), "--threads", "1"]
 
-    DbtProject.run = noted_run  # type: ignore[method-assign]
-    LifetimeValueRun.build = noted_build  # type: ignore[method-assign]
+    def noted_run(self: Any, manifest: Any) -> Any:
+        if self.node.resource_type != "model":
+            return run(self, manifest)
+        with noted(self.node.name):
+            return run(self, manifest)
+
+    def noted_compute(self: Any, slices: Any) -> None:
+        with noted(computed):
+            compute(self, slices)
+
+    def noted_count(self: Any, slices: Any) -> Any:
+        counts = count(self, slices)
+        for key, of_partitions in counts.items():
+            name = computed if key.path[-1] in _COMPUTED else key.path[-1]
+            found[name]["rows"] += sum(of_partitions.values())
+        return counts
+
+    DbtProject._common_arguments = one_at_a_time  # type: ignore[method-assign]
+    BaseRunner.run_with_hooks = noted_run
+    LifetimeValueRun.build = noted_compute  # type: ignore[method-assign]
+    TableRun.row_counts = noted_count  # type: ignore[method-assign]
 
 
 def _check(home: Path, name: str, lines: int) -> None:
@@ -203,20 +295,43 @@ def _values(runs: Sequence[Run], name: str, kind: str, unit: str) -> list[float]
     ]
 
 
-def _seconds_of_models(runs: Sequence[Run], sizes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Model -> median seconds on each history and their ratio, the longest first."""
+def costs_of_models(runs: Sequence[Run], sizes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Model -> rows and CPU seconds on each history, and ratios of the same file on both."""
     short, long = sizes
-    samples: dict[str, list[dict[str, float]]] = {size: [] for size in sizes}
+    samples: dict[str, list[dict[str, dict[str, float]]]] = {size: [] for size in sizes}
     for run in runs:
         samples[run.name] += [sample["models"] for sample in run.facts["samples"]]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in {name for of_size in samples.values() for models in of_size for name in models}:
-        medians = {
-            size: spread([models.get(name, 0.0) for models in of_size])["median"]
-            for size, of_size in samples.items()
+        cpu = {size: [models[name]["cpu"] for models in samples[size]] for size in sizes}
+        found[name] = {
+            size: {
+                "rows": statistics.median(models[name]["rows"] for models in samples[size]),
+                "cpu": spread(cpu[size]),
+            }
+            for size in sizes
         }
-        found[name] = {**medians, "ratio": medians[long] / max(medians[short], 1e-9)}
-    return dict(sorted(found.items(), key=lambda item: -item[1][long]))
+        found[name]["ratio"] = spread([b / a for a, b in zip(cpu[short], cpu[long], strict=True)])
+    return dict(sorted(found.items(), key=lambda item: -item[1][long]["cpu"]["median"]))
+
+
+def _print_models(of_models: Mapping[str, Mapping[str, Any]], sizes: Sequence[str]) -> None:
+    """Each model, and which of them are not flat."""
+    print_table(
+        "models, one at a time (medians [min..max]; the database's work and dbt's around it)",
+        ["", *(f"{n} rows" for n in sizes), *(f"{n} CPU s" for n in sizes), "ratio of a file"],
+        [
+            (
+                name,
+                *(f"{found[n]['rows']:,.0f}" for n in sizes),
+                *(range_of(found[n]["cpu"], 3) for n in sizes),
+                range_of(found["ratio"], 2),
+            )
+            for name, found in of_models.items()
+        ],
+    )
+    grown = [n for n, found in of_models.items() if found["ratio"]["median"] > 1 + TOLERANCE]
+    OUTPUT.print(f"models beyond 1 + {TOLERANCE}: {', '.join(grown) or 'none'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -224,19 +339,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--days", type=int, default=365, help="days of the short history")
+    parser.add_argument("--days", type=int, default=274, help="days of the short history")
     parser.add_argument("--times", type=int, default=8, help="how much longer the long one is")
     parser.add_argument("--grow", choices=("days", "lines"), default="days")
     parser.add_argument("--lines-factor", type=float, default=1.0)
+    parser.add_argument("--countries", nargs="+", default=GeneratorSpec.countries)
+    parser.add_argument("--models", action="store_true", help="each model, one at a time")
     parser.add_argument("--samples", type=int, default=3, help="counted files per process")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--warm-up", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--warm-up",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="without: the process that builds a history measures, too; to see whether all works",
+    )
     parser.add_argument("--work", type=Path, default=Path(".retail/benchmarks/late_file"))
     parser.add_argument("--output", type=Path, default=None, help="JSON file (default: in --work)")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--from-scratch", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        samples = take_in_late_files(options.child, options.samples, int(options.warm_up))
+        samples = take_in_late_files(
+            options.child,
+            options.samples,
+            int(options.warm_up),
+            from_scratch=options.from_scratch,
+            models=options.models,
+        )
         report_facts({"samples": samples})
         return
     work = options.work.resolve()
@@ -249,31 +378,54 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.lines_factor * (1 if in_days else options.times),
         ),
     }
+    given = {
+        "countries": tuple(options.countries),
+        "products": ARTICLES,
+        # Who buys once in years is a customer of long history only.
+        "customers": max(
+            MIN_CUSTOMERS, round(GeneratorSpec.customers * min(1, options.lines_factor))
+        ),
+    }
     homes = {
-        name: history(work, name, days, factor, held_back) for name, (days, factor) in sizes.items()
+        name: prepare(work, days, factor, held_back, **given)
+        for name, (days, factor) in sizes.items()
     }
 
-    def contestant(name: str) -> Any:
-        home = homes[name]
-        period = json.loads((home / "ready").read_text(encoding="utf-8"))
-        return lambda number: run_python(
+    def process(name: str, number: int, *arguments: str) -> Run:
+        home, settings = homes[name]
+        return run_python(
             name,
             number,
             "retail_platform_tests.benchmarks.late_file",
-            [
-                *("--child", str(home), "--samples", str(options.samples)),
-                "--warm-up" if options.warm_up else "--no-warm-up",
-            ],
-            _environment(home, period),
+            ["--child", str(home), *arguments],
+            settings,
         )
 
+    def contestant(name: str) -> Any:
+        def take_in(number: int) -> Run:
+            arguments = ["--samples", str(options.samples)]
+            if options.models:
+                arguments.append("--models")
+            if not options.warm_up:
+                arguments += ["--no-warm-up", *(["--from-scratch"] if number == 1 else [])]
+            return process(name, number, *arguments)
+
+        return take_in
+
+    if options.warm_up:
+        for name, (home, _) in homes.items():
+            if not _ready(home).is_file():
+                OUTPUT.print(f"{name}: building history of {sizes[name][0]} days")
+                run = process(name, 0, "--from-scratch", "--samples", "0", "--no-warm-up")
+                OUTPUT.print(f"{name}: built in {run.wall:.0f} s, {run.cpu:.0f} s CPU")
+                _ready(home).touch()
     try:
         runs = round_robin(
             options.rounds, {name: contestant(name) for name in sizes}, lambda run: None
         )
     finally:
-        for home in homes.values():  # its late files are used up
-            (home / "ready").unlink(missing_ok=True)
+        for home, _ in homes.values():  # its late files are used up
+            _ready(home).unlink(missing_ok=True)
     short, long = sizes
     rows, found = [], {}
     for title, kind in {
@@ -324,15 +476,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ["", *(f"{n} wall s" for n in sizes), *(f"{n} CPU s" for n in sizes)],
         part_rows,
     )
-    of_models = _seconds_of_models(runs, list(sizes))
-    print_table(
-        "models (medians; the database's work and dbt's around it)",
-        ["", *(f"{n} wall s" for n in sizes), "ratio"],
-        [
-            (name, *(f"{seconds[n]:.3f}" for n in sizes), f"{seconds['ratio']:.2f}")
-            for name, seconds in of_models.items()
-        ],
-    )
+    of_models = costs_of_models(runs, list(sizes))
+    if of_models:
+        _print_models(of_models, list(sizes))
     ratio = found["arrival to marts"]["wall_ratio"]
     met = abs(ratio - 1) <= TOLERANCE
     OUTPUT.print(f"target 1 +- {TOLERANCE}: {'met' if met else 'MISSED'} ({ratio:.2f})")

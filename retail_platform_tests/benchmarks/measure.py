@@ -148,11 +148,11 @@ def print_summary(title: str, found: Mapping[str, Mapping[str, Any]]) -> None:
         (
             name,
             str(s["n"]),
-            _range(s["wall"], 2),
-            _range(s["cpu"], 2),
+            range_of(s["wall"], 2),
+            range_of(s["cpu"], 2),
             f"{s['peak_mb']['median']:.0f}",
-            _range(s["wall_ratio"], 2),
-            _range(s["cpu_ratio"], 2),
+            range_of(s["wall_ratio"], 2),
+            range_of(s["cpu_ratio"], 2),
         )
         for name, s in found.items()
     ]
@@ -187,7 +187,8 @@ def write_report(path: Path, content: Mapping[str, Any], runs: Sequence[Run] = (
     OUTPUT.print(f"written: {path}")
 
 
-def _range(values: Mapping[str, float], digits: int) -> str:
+def range_of(values: Mapping[str, float], digits: int) -> str:
+    """A spread as text."""
     if values["min"] == values["max"]:
         return f"{values['median']:.{digits}f}"
     return f"{values['median']:.{digits}f} [{values['min']:.{digits}f}..{values['max']:.{digits}f}]"
