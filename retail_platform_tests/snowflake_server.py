@@ -12,6 +12,8 @@ import re
 import sys
 import threading
 import time
+from functools import lru_cache
+from string import Template
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +22,7 @@ import fakesnow.arrow
 import fakesnow.copy_into as copying
 import fakesnow.cursor as cursors
 import fakesnow.server
+import fakesnow.transforms.transforms as transforms
 import pyarrow
 import pyarrow.fs
 import uvicorn
@@ -329,6 +332,51 @@ def sessions_end() -> None:
     fakesnow.server.sessions = _Sessions()
 
 
+def statements_are_parsed_once() -> None:
+    """To know of what kind it is, the server would parse each before its cursor does."""
+    parsed = lru_cache(100)(fakesnow.server.parse_one)
+    fakesnow.server.parse_one = parsed
+    cursors.parse_one = lambda command: parsed(command).copy()
+
+
+def answers_tell_their_columns() -> None:
+    """Of each answer a second statement would ask, which is parsed and planned like the first."""
+
+    def columns(self: Any) -> list[tuple[Any, ...]]:
+        return [(name, str(kind), *[None] * 4) for name, kind, *_ in self._duck_conn.description]
+
+    cursors.FakeSnowflakeCursor._describe_last_sql = columns
+
+
+_COLUMNS_OF_A_TABLE = """
+select
+    name as "name",
+    case
+        when type = 'VARCHAR' then
+            'VARCHAR(' || coalesce(ext_character_maximum_length, 16777216) || ')'
+        when starts_with(type, 'DECIMAL') then replace(type, 'DECIMAL', 'NUMBER')
+        when type = 'BIGINT' then 'NUMBER(38,0)'
+        when type = 'DOUBLE' then 'FLOAT'
+        when type = 'TIMESTAMP' then 'TIMESTAMP_NTZ(9)'
+        when type = 'TIMESTAMP WITH TIME ZONE' then 'TIMESTAMP_TZ(9)'
+        when type = 'JSON' then 'VARIANT'
+        else type
+    end as "type",
+    'COLUMN' as "kind",
+    if("notnull", 'N', 'Y') as "null?"
+from pragma_table_info('"${catalog}"."${schema}"."${table}"')
+left join _fs_global._fs_information_schema._fs_columns_ext
+    on ext_table_catalog = '${catalog}' and ext_table_schema = '${schema}'
+    and ext_table_name = '${table}' and ext_column_name = name
+order by cid
+"""
+
+
+def one_table_is_described() -> None:
+    """A third of the time of small models went into listing the columns of all databases."""
+    transforms.SQL_DESCRIBE_TABLE = Template(_COLUMNS_OF_A_TABLE)
+
+
 class S3(ArrowFSWrapper):
     """DuckDB's own S3 reader is an extension that has to be downloaded."""
 
@@ -345,6 +393,9 @@ def main(port: int, s3: str) -> None:
         databases_can_be_cloned,
         failures_are_answers,
         policies_need_not_parse,
+        statements_are_parsed_once,
+        answers_tell_their_columns,
+        one_table_is_described,
         copy_knows_its_files,
         folders_are_no_columns,
         missing_times_are_null,
