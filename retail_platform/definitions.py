@@ -16,7 +16,12 @@ from retail_platform.assets.completeness import build_completeness_checks
 from retail_platform.assets.input_versions import look_up_input_versions_when_asked
 from retail_platform.assets.lifetime_values import LifetimeValueRun, lifetime_value_specs
 from retail_platform.assets.pulled import build_pull_assets, jobs_of
-from retail_platform.assets.specs import ModelTranslator, external_specs, model_specs
+from retail_platform.assets.specs import (
+    ModelTranslator,
+    database_of,
+    external_specs,
+    model_specs,
+)
 from retail_platform.automation.arrivals import ArrivalDesk, build_inbox_sensor
 from retail_platform.automation.range_sensor import RangeAutomationSensor, RunOrder
 from retail_platform.automation.schedules import (
@@ -82,7 +87,12 @@ def build_platform(
     translator = ModelTranslator(partitioning, dbt.project().lineage)
     computed: dict[Scope, Computed] = {
         Scope.GLOBAL: {},
-        Scope.COUNTRY: {"rpt_clv": (lifetime_value_specs(partitioning), LifetimeValueRun)},
+        Scope.COUNTRY: {
+            "rpt_clv": (
+                lifetime_value_specs(partitioning, database_of(manifest)),
+                LifetimeValueRun,
+            )
+        },
     }
     assets: list[dg.AssetsDefinition] = []
     models_of_feed: dict[str, list[dg.AssetKey]] = {}

@@ -20,8 +20,8 @@ from retail_platform.errors import ConfigurationError
 from retail_platform.lake.store import INBOX, Lake
 from retail_platform.operate.foreground import ForegroundRunner
 from retail_platform.partitions import Scope
+from retail_platform.resources import warehouse_resource
 from retail_platform.settings import Environment
-from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform_tests.builders import CONTRACTS
 from retail_platform_tests.histories import sales, small_platform
 from retail_platform_tests.test_contracts import loyalty, write
@@ -268,12 +268,16 @@ class TestEveryAsset:
             assert schema.columns, key
             assert [c.name for c in schema.columns if not c.description] == [], key
 
-    def test_that_is_a_table_says_where_it_is(self, specs: Specs, graph: Any) -> None:
+    def test_that_is_a_table_says_where_it_is(
+        self, specs: Specs, graph: Any, platform: Platform
+    ) -> None:
+        account = platform.settings.snowflake
+        database = account.database if account else "warehouse"
         for key in graph.materializable_asset_keys:
             name = key.to_user_string()
             if layer(name) != "feeds":
                 address = specs[name].metadata["dagster/table_name"]
-                assert address == f"warehouse.{name.replace('/', '.')}"
+                assert address == f"{database}.{name.replace('/', '.')}"
 
     def test_says_which_columns_its_columns_come_from(self, specs: Specs, graph: Any) -> None:
         columns = {
@@ -458,6 +462,7 @@ class TestLoading:
         assert done.returncode == 0, done.stderr
         assert "Validation successful" in done.stdout + done.stderr
 
+    @pytest.mark.embedded("the embedded warehouse is what production refuses")
     def test_no_environment_falls_back_to_another(self, platform: Platform) -> None:
         settings = replace(platform.settings, environment=Environment.PROD)
         with pytest.raises(
@@ -501,7 +506,7 @@ class TestWhatAStrangerAdds:
             assert outcome.green
             loaded = instance.get_materialized_partitions(dg.AssetKey(["raw", "loyalty"]))
         assert loaded == {"FR|2025-01-11"}
-        warehouse = DuckDBWarehouse(widened.settings.warehouse_path)
+        warehouse = warehouse_resource(widened.settings).open()
         assert warehouse.query("select card, points, _country from raw.loyalty") == [("A", 1, "FR")]
 
     def test_a_country_is_one_entry_in_a_registry(self, tmp_path: Path, dbt_work_dir: Path) -> None:

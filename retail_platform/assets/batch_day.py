@@ -22,6 +22,7 @@ from retail_platform.assets.specs import (
     CONTRACT_CHECK,
     LATE_DAYS,
     LATENESS_CHECK,
+    database_of,
     feed_key,
     feed_spec,
     raw_key,
@@ -79,8 +80,8 @@ def build_batch_day_assets(
     of_scope = {name: c for name, c in contracts.items() if c.scope is scope}
     by_key = models_of(model_specs, manifest)
     feeds_of_model = {key: _feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
-    engine = manifest["metadata"]["adapter_type"]
-    raw_specs = [raw_spec(c, partitioning, engine) for c in of_scope.values()]
+    engine, database = manifest["metadata"]["adapter_type"], database_of(manifest)
+    raw_specs = [raw_spec(c, partitioning, engine, database) for c in of_scope.values()]
     steps_of_feed = {
         feed: _steps_of(feed, [*raw_specs, *model_specs], feeds_of_model) for feed in of_scope
     }

@@ -218,7 +218,7 @@ def _rule(name: str, holds: pl.Expr) -> pa.Check:
 
 
 def lifetime_value_specs(
-    partitioning: Partitioning,
+    partitioning: Partitioning, database: str
 ) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
     """The two marts and their checks."""
     read = {
@@ -233,6 +233,7 @@ def lifetime_value_specs(
     specs = [
         computed_mart_spec(
             name,
+            database=database,
             description=description,
             columns=COLUMNS[name],
             deps=[dg.AssetDep(_INPUT, partition_mapping=partitioning.window(None))],

@@ -129,7 +129,14 @@ def feed_spec(contract: FeedContract, partitioning: Partitioning) -> dg.AssetSpe
     )
 
 
-def raw_spec(contract: FeedContract, partitioning: Partitioning, kind: str) -> dg.AssetSpec:
+def database_of(manifest: Mapping[str, Any]) -> str:
+    """The database of an installation's tables, as dbt names it."""
+    return str(next(iter(manifest["nodes"].values()))["database"])
+
+
+def raw_spec(
+    contract: FeedContract, partitioning: Partitioning, kind: str, database: str
+) -> dg.AssetSpec:
     """RAW table of a feed."""
     lineage = {
         name: [dg.TableColumnDep(feed_key(contract.name), name)]
@@ -146,7 +153,7 @@ def raw_spec(contract: FeedContract, partitioning: Partitioning, kind: str) -> d
         metadata={
             "dagster/column_schema": _columns(contract, meta=True),
             "dagster/column_lineage": dg.TableColumnLineage(lineage),
-            "dagster/table_name": f"warehouse.raw.{contract.name}",
+            "dagster/table_name": f"{database}.raw.{contract.name}",
         },
         **_common(contract, partitioning),
     )
@@ -193,6 +200,7 @@ def _described(column: Column, name: str) -> str:
 def computed_mart_spec(
     name: str,
     *,
+    database: str,
     description: str,
     columns: Mapping[str, tuple[str, str]],
     deps: Collection[dg.AssetDep],
@@ -214,7 +222,7 @@ def computed_mart_spec(
         metadata={
             "dagster/column_schema": dg.TableSchema(schema),
             "dagster/column_lineage": dg.TableColumnLineage(lineage),
-            "dagster/table_name": f"warehouse.marts.{name}",
+            "dagster/table_name": f"{database}.marts.{name}",
         },
         partitions_def=partitioning.of(Scope.COUNTRY),
         owners=["team:analytics-engineering"],
