@@ -186,7 +186,7 @@ class TestWhoIsTold:
 
     def test_status_names_them(self, installation: Installation) -> None:
         desk = installation.platform.desk
-        status = read_status(desk, installation.lake, installation.platform.settings.published_path)
+        status = read_status(desk, installation.lake, [])
         missing = {gap.partition.day for gap in status.missing}
         assert datetime.now(UTC).date() - timedelta(days=5) in missing
         assert status.as_json()["missing_or_late"]

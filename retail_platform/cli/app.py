@@ -154,14 +154,17 @@ def status(as_json: Json = False) -> None:
     """What lies in the inbox, which feed is complete through which day, what is refused and why."""
     from retail_platform.cli.running import build  # noqa: PLC0415
     from retail_platform.lake.store import Lake  # noqa: PLC0415
+    from retail_platform.operate.marts.reading import open_marts  # noqa: PLC0415
     from retail_platform.operate.status import read_status  # noqa: PLC0415
     from retail_platform.resilience.breaker import Breakers  # noqa: PLC0415
 
     settings = Settings.from_env()
+    desk = build(settings).desk
+    marts = open_marts(settings)
     found = read_status(
-        build(settings).desk,
+        desk,
         Lake.open(settings.lake_url),
-        settings.published_path,
+        marts.facts(),
         Breakers(settings.breakers_path),
     )
     if as_json:
@@ -180,7 +183,7 @@ def status(as_json: Json = False) -> None:
             ],
         )
         table(
-            "Marts (published copy)",
+            f"Marts of {marts.place}",
             ["mart", "rows", "newest day"],
             [(m.mart, m.rows, str(m.newest_day or "")) for m in found.marts],
         )

@@ -1,23 +1,21 @@
 """What is the platform's state: inbox, feeds by country, marts, refused files.
 
-Facts only, as plain data; how they are printed is the CLI's business. Reads the lake and the
-published copy, never the live warehouse, so it answers while a run works.
+Facts only, as plain data; how they are printed is the CLI's business. Reads the lake and what
+readers of marts see, so it answers while a run works.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from retail_platform.automation.arrivals import ArrivalDesk
 from retail_platform.lake.completeness import Gap, find_gaps
 from retail_platform.lake.inbox import Rejection, Waiting
 from retail_platform.lake.store import MANIFESTS, Lake
+from retail_platform.operate.marts.reading import MartFacts
 from retail_platform.resilience.breaker import Breakers, CircuitState
-from retail_platform.warehouse.publish import CATALOGUE
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,6 @@ class FeedStatus:
 
 
 @dataclass(frozen=True)
-class MartStatus:
-    """One published mart."""
-
-    mart: str
-    rows: int
-    newest_day: date | None
-
-
-@dataclass(frozen=True)
 class Status:
     """State of the installation."""
 
@@ -51,7 +40,7 @@ class Status:
     settling: int
     rejections: tuple[Rejection, ...]
     feeds: tuple[FeedStatus, ...]
-    marts: tuple[MartStatus, ...]
+    marts: tuple[MartFacts, ...]
     gaps: tuple[Gap, ...]
     circuits: tuple[CircuitState, ...] = ()
     halves: tuple[Waiting, ...] = ()
@@ -70,15 +59,21 @@ class Status:
             "refused_files": [r.model_dump(mode="json") for r in self.rejections],
             "missing_or_late": [gap.as_json() for gap in self.gaps],
             "feeds": [asdict(f) for f in self.feeds],
-            "marts": [asdict(m) for m in self.marts],
+            "marts": [
+                {"mart": m.mart, "rows": m.rows, "newest_day": m.newest_day} for m in self.marts
+            ],
             "circuits": [c.as_json() for c in self.circuits],
         }
 
 
 def read_status(
-    desk: ArrivalDesk, lake: Lake, published: Path, breakers: Breakers | None = None
+    desk: ArrivalDesk, lake: Lake, marts: Sequence[MartFacts], breakers: Breakers | None = None
 ) -> Status:
-    """Look at everything once."""
+    """Look at everything once.
+
+    Args:
+        marts: as readers see them, see `Marts.facts`.
+    """
     plan = desk.look(lake)
     days: dict[str, dict[str, date]] = defaultdict(dict)
     counts: dict[str, int] = defaultdict(int)
@@ -96,29 +91,8 @@ def read_status(
         plan.settling,
         plan.rejections,
         feeds,
-        _marts(published),
+        tuple(marts),
         tuple(gaps),
         tuple(breakers.states()) if breakers else (),
         plan.waiting,
     )
-
-
-def _marts(published: Path) -> tuple[MartStatus, ...]:
-    catalogue = published / CATALOGUE
-    if not catalogue.is_file():
-        return ()
-    with duckdb.connect(str(catalogue), read_only=True) as connection:
-        tables = connection.execute(
-            "select view_name, list(column_name) from duckdb_views() join duckdb_columns() "
-            "on table_name = view_name and duckdb_columns.schema_name = 'marts' "
-            "where duckdb_views.schema_name = 'marts' group by all order by all"
-        ).fetchall()
-        marts = []
-        for name, columns in tables:
-            day = next(
-                (c for c in ("business_date", "batch_date", "valid_from") if c in columns), None
-            )
-            newest = f"max({day})" if day else "null"
-            row = connection.execute(f"select count(*), {newest} from marts.{name}").fetchone()
-            marts.append(MartStatus(name, *(row or (0, None))))
-    return tuple(marts)
