@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -788,14 +788,19 @@ class Installation:
         runner = ForegroundRunner(self.platform, self.instance, self.lake)
         self._backfill(runner, runner.executable_assets, days)
 
-    def build_business_days(self) -> None:
-        """Build all that is of business days, in as few runs as there can be."""
+    def build_business_days(self, names: Collection[str] = ()) -> None:
+        """Build what is of business days, in as few runs as there can be.
+
+        Args:
+            names: of tables; without any it is all of them.
+        """
         runner = ForegroundRunner(self.platform, self.instance, self.lake)
         graph = self.platform.definitions.resolve_asset_graph()
         assets = [
             key
             for key in runner.executable_assets
             if graph.get(key).assets_def.op.name.startswith("business_day")
+            and (not names or key.path[-1] in names)
         ]
         self._backfill(runner, assets, (LAST_DAY - FIRST_DAY).days + 1)
 
