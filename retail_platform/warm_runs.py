@@ -39,6 +39,8 @@ def fork_runs_of_this_process() -> None:
     server = sys.modules.get(_CODE_SERVER)
     if server is None or "forkserver" not in multiprocessing.get_all_start_methods():
         return
+    if multiprocessing.parent_process():  # a run, which has the modules of a code server
+        return
     if "_mp_ctx" not in server.DagsterApiServer.__init__.__code__.co_names:
         raise RuntimeError(
             "Dagster's code server no longer keeps in `_mp_ctx` how it starts runs, as it did in "

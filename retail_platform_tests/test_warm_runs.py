@@ -27,18 +27,24 @@ def code_server(monkeypatch: pytest.MonkeyPatch) -> server.DagsterApiServer:
 
 
 _TELL = """
-import json, os, sys
+import json, multiprocessing.forkserver, os, sys
 from pathlib import Path
+from retail_platform import warm_runs
 from retail_platform.resources import dbt_resource
 from retail_platform.settings import Settings
 
+warm_runs.fork_runs_of_this_process()  # as the definitions do wherever they are loaded
+starts_runs = multiprocessing.forkserver._forkserver._forkserver_pid is not None
 modules = list(sys.modules)
 parent = Path(f"/proc/{os.getppid()}/task").iterdir()
 threads = [(task / "comm").read_text().strip() for task in parent]
 project = dbt_resource(Settings.from_env()).project()
 ready = "_runner" in vars(project)
 project.ensure_parsed()
-told = {"modules": modules, "threads": threads, "ready": ready, "kept": "_runner" in vars(project)}
+kept = "_runner" in vars(project)
+told = {
+    "modules": modules, "threads": threads, "ready": ready, "kept": kept, "starts": starts_runs
+}
 Path(sys.argv[1]).write_text(json.dumps(told))
 """
 
@@ -68,6 +74,7 @@ if __name__ == "__main__":
     run = json.loads(told.read_text())
     assert run["ready"]
     assert run["kept"]
+    assert not run["starts"], "a run that would start runs, and import everything for them"
     pool = [name for name in run["threads"] if re.fullmatch(r"polars-\d+", name)]
     assert not pool, "a fork would wait forever for threads that only its parent has"
     assert {
