@@ -15,13 +15,15 @@ EVERY = "*"
 """Stands for a mart whose name is known when the code runs."""
 OF_THE_BUILD = {
     "retail_platform/assets/business_day.py": "asks facts for rows that lack a rate",
+    "retail_platform/assets/specs.py": "tells Dagster at which address marts are",
     "retail_platform/operate/slim_build.py": "asks marts that it has built for their days",
 }
-"""Code that asks marts something as a part of building them, which is no use of them."""
+"""Code that names marts as a part of building them, which is no use of them."""
 
 
 def asked_for(file: Path) -> set[str]:
-    """Names after `from marts.` in the texts of a module; constants of the module are put in."""
+    """Names of marts in the texts of a module, after `from` or a database whose name is known when
+    the code runs; constants of the module are put in."""
     module = importlib.import_module(".".join(file.relative_to(PROJECT_DIR).with_suffix("").parts))
     texts = []
     for part in ast.walk(ast.parse(file.read_text("utf-8"))):
@@ -29,7 +31,7 @@ def asked_for(file: Path) -> set[str]:
             texts.append(part.value)
         if isinstance(part, ast.JoinedStr):
             texts.append("".join(_text(value, vars(module)) for value in part.values))
-    return {name for text in texts for name in re.findall(r"\bfrom marts\.(\w+|\*)", text)}
+    return {name for text in texts for name in re.findall(r"(?:\bfrom |\*\.)marts\.(\w+|\*)", text)}
 
 
 def _text(value: ast.expr, constants: dict[str, Any]) -> str:
