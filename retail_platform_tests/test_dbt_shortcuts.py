@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import jinja2
 import pytest
+from dbt.adapters.duckdb import DuckDBAdapter
 from dbt.clients.jinja import MacroGenerator, MacroStack
 from dbt.compilation import Compiler, Linker
 from dbt.context.base import BaseContext
@@ -76,7 +77,7 @@ def project_over(path: Path, dbt_work_dir: Path) -> DbtProject:
 
 def test_dbt_has_every_place_that_is_replaced_and_uses_it() -> None:
     for owner, name, _ in shortcuts():
-        assert hasattr(getattr(owner, name), "__wrapped__"), name
+        assert hasattr(getattr(owner, name), "is_shortcut"), name
     for name, caller in CALLERS.items():
         assert name in caller.__code__.co_names, name
     assert {"pb_msg", "ParseDict"} <= set(BaseEvent.__init__.__wrapped__.__code__.co_names)  # type: ignore[attr-defined]
@@ -266,6 +267,39 @@ def test_answers_have_the_same_types() -> None:
     assert len({str(of) for of in ours[-3:]}) == 3
     known = [agate_helper.build_type_tester(columns) for columns in (["n"], {"n"}, ["m"])]
     assert known[0] is known[1] is not known[2]
+
+
+def test_types_that_a_contract_names_are_asked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = object.__new__(DuckDBAdapter)
+    empty = "select * from ({}) as __dbt_sbq where false limit 0".format
+    constants = empty("select cast(null as integer) as n, cast(null as varchar) as name")
+    asked: list[str] = []
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute("create table sold as select 1 as n")
+
+        def ask(sql: str) -> tuple[None, duckdb.DuckDBPyConnection]:
+            asked.append(sql)
+            return None, connection.execute(sql)
+
+        monkeypatch.setattr(
+            adapter, "connections", SimpleNamespace(add_select_query=ask), raising=False
+        )
+
+        def types(sql: str) -> list[tuple[str, str]]:
+            columns = adapter.get_column_schema_from_query(sql)
+            return [(column.name, column.dtype) for column in columns]
+
+        found = [types(constants) for _ in (1, 2)]
+        assert found == [[("n", "INTEGER"), ("name", "VARCHAR")]] * 2
+        assert len(asked) == 1
+        # Of a table it is news.
+        of_table = empty("select n from sold")
+        assert types(of_table) == [("n", "INTEGER")]
+        connection.execute("create or replace table sold as select 'one' as n")
+        assert types(of_table) == [("n", "VARCHAR")]
+        assert len(asked) == 3
 
 
 def play(home: Path, dbt_work_dir: Path, manifest: Manifest) -> list[NodeResult]:

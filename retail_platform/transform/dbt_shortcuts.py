@@ -5,6 +5,7 @@ All of this reaches into dbt where it publishes nothing. A release that lacks on
 is as slow there as without this module, and a test fails.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple
@@ -18,17 +19,25 @@ class Shortcut(NamedTuple):
     of: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+_TAKEN = "is_shortcut"
+"""Attribute of the functions that stand for others."""
+
+
 def take_shortcuts() -> None:
     """Replace the functions; once that is done, it changes nothing."""
     for owner, name, of in shortcuts():
         original = getattr(owner, name, None)
-        if original and not hasattr(original, "__wrapped__"):
-            setattr(owner, name, wraps(original)(of(original)))
+        if original and not hasattr(original, _TAKEN):
+            cheaper = wraps(original)(of(original))
+            setattr(cheaper, _TAKEN, True)
+            setattr(owner, name, cheaper)
 
 
 def shortcuts() -> list[Shortcut]:
     """All of them; importing dbt takes seconds."""
     # ruff: noqa: PLC0415
+    from dbt.adapters.base import BaseAdapter
+    from dbt.adapters.duckdb import DuckDBAdapter
     from dbt.clients.jinja import MacroGenerator
     from dbt.compilation import Linker
     from dbt.context import base
@@ -57,6 +66,8 @@ def shortcuts() -> list[Shortcut]:
         Shortcut(MacroGenerator, "__init__", _macro_without_ancestors),
         Shortcut(ParsedNode, "write_node", _no_file_of_each_statement),
         Shortcut(agate_helper, "build_type_tester", _one_tester_of_equal_columns),
+        Shortcut(BaseAdapter, "get_column_schema_from_query", _one_look_at_types),
+        Shortcut(DuckDBAdapter, "get_column_schema_from_query", _one_look_at_types),
         Shortcut(EventManager, "fire_event", _no_event_that_nobody_hears),
         Shortcut(BaseEvent, "__init__", _late_event),
     ]
@@ -211,6 +222,27 @@ def _one_tester_of_equal_columns(build: Callable[..., Any]) -> Callable[..., Any
         return remembered(frozenset(text_columns), nulls)
 
     return build_type_tester
+
+
+_FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
+
+
+def _one_look_at_types(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Each time a model is built the database is asked for the types that its contract names.
+
+    Such a query is of constants, so its one `from` is that of what dbt puts around all of them.
+    """
+    known: dict[tuple[type, str], list[Any]] = {}
+
+    def get_column_schema_from_query(self: Any, sql: str) -> list[Any]:
+        if len(_FROM.findall(sql)) > 1:
+            return list(ask(self, sql))
+        key = (type(self), sql)
+        if key not in known:
+            known[key] = list(ask(self, sql))
+        return known[key].copy()
+
+    return get_column_schema_from_query
 
 
 _UNIMPORTANT = {"debug", "test", "info"}
