@@ -224,18 +224,18 @@ def _one_tester_of_equal_columns(build: Callable[..., Any]) -> Callable[..., Any
     return build_type_tester
 
 
-_FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
+_FROM = re.compile(r"\bfrom\b(?P<subquery>\s*\()?", re.IGNORECASE)
 
 
 def _one_look_at_types(ask: Callable[..., Any]) -> Callable[..., Any]:
     """Each time a model is built the database is asked for the types that its contract names.
 
-    Such a query is of constants, so its one `from` is that of what dbt puts around all of them.
+    Such a query is of constants: its one `from` is that of what dbt puts around all queries.
     """
     known: dict[tuple[type, str], list[Any]] = {}
 
     def get_column_schema_from_query(self: Any, sql: str) -> list[Any]:
-        if len(_FROM.findall(sql)) > 1:
+        if [bool(subquery) for subquery in _FROM.findall(sql)] != [True]:
             return list(ask(self, sql))
         key = (type(self), sql)
         if key not in known:
