@@ -86,7 +86,7 @@ class DbtProject:
         self.target = target
         self._env = dict(env or {})
         self._secrets = secrets
-        self._warm = ""
+        self._seen = ""
 
     @property
     def _target_dir(self) -> Path:
@@ -105,8 +105,9 @@ class DbtProject:
         """Parse the project unless the manifest on disk belongs to exactly these files."""
         stamp = self._target_dir / _STAMP
         wanted = self._fingerprint()
-        if self._warm and self._warm != wanted:
+        if self._seen != wanted:
             vars(self).pop("_runner", None)
+            self._seen = wanted
         self.work_dir.mkdir(parents=True, exist_ok=True)
         with FileLock(self.work_dir / "parse.lock", timeout=300):
             if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
@@ -167,7 +168,6 @@ class DbtProject:
         Raises:
             DbtFailed: the project cannot be parsed.
         """
-        self._warm = self._fingerprint()
         self._list("--select", "resource_type:exposure")
 
     def run(

@@ -136,19 +136,13 @@ def build(home: Path, foreground: Any) -> None:
 
 def empty_marts(home: Path) -> list[str]:
     """Marts of the project without a row; nobody may ever have built them."""
-    import duckdb
+    from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+    from retail_platform_tests.histories import empty_tables
 
     marts = {path.stem for path in (PROJECT_DIR / "dbt_project/models/marts").glob("*.sql")}
-    with duckdb.connect(str(home / "warehouse.duckdb"), read_only=True) as connection:
-        built = connection.execute(
-            "select table_name from information_schema.tables where table_schema = 'marts'"
-        ).fetchall()
-        filled = {
-            mart
-            for (mart,) in built
-            if connection.execute(f"select 1 from marts.{mart} limit 1").fetchone()
-        }
-    return sorted(marts.union(_COMPUTED) - filled)
+    warehouse = DuckDBWarehouse(home / "warehouse.duckdb")
+    built = {table for schema, table in warehouse.tables() if schema == "marts"}
+    return sorted(marts.union(_COMPUTED) - (built - empty_tables(warehouse.path, "marts")))
 
 
 def take_in_late_files(
@@ -446,11 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append(
             (
                 title,
-                *(
-                    f"{of_kind[n]['wall']['median']:.2f} "
-                    f"[{of_kind[n]['wall']['min']:.2f}..{of_kind[n]['wall']['max']:.2f}]"
-                    for n in sizes
-                ),
+                *(range_of(of_kind[n]["wall"], 2) for n in sizes),
                 f"{of_kind['wall_ratio']:.2f}",
                 "" if kind == "idle" else f"{of_kind['cpu_ratio']:.2f}",
             )
