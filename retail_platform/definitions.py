@@ -84,7 +84,7 @@ def build_platform(
     if not isinstance(dbt, DbtResource):
         raise TypeError(f"resource `dbt` is {type(dbt).__name__}, expected DbtResource")
     manifest = dbt.project().manifest
-    translator = ModelTranslator(partitioning, dbt.project().lineage)
+    translator = ModelTranslator(partitioning, contracts, dbt.project().lineage)
     computed: dict[Scope, Computed] = {
         Scope.GLOBAL: {},
         Scope.COUNTRY: {

@@ -286,8 +286,9 @@ class TestAnInputIsNewer:
         assert record.stale(SALES) == between(1, 3)
 
     def test_later_rows_than_the_window_are_announced_day_by_day(self, record: Record) -> None:
-        record.built("staging/late_days", on(2))
+        record.built("staging/late_transactions", on(2))
         assert record.stale(SALES) == {on(2)}
+        assert record.stale("intermediate/int_pos_events") == set()  # another feed's
 
     def test_a_rate_refreshes_the_countries_that_were_built_and_invents_no_day(
         self, record: Record
@@ -335,7 +336,7 @@ class TestAnInputIsNewer:
         [
             (RAW, FEED, "FR"),
             (SALES, STAGING, "FR"),
-            (SALES, "staging/late_days", "CN"),
+            (SALES, "staging/late_transactions", "CN"),
             (RATES, "staging/stg_fx_rates", ALL),
             (FACT, RATES, ALL),
             (RFM, CUSTOMERS, "FR"),

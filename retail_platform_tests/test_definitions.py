@@ -99,7 +99,21 @@ MADE_BY_THE_QUERY = {
 }
 """Columns of models that stand for a constant or a count, and so come from no column."""
 LEDGER = "raw/file_ledger"
-NOTICES = {"staging/late_days", "staging/late_days_global"}
+NOTICES = {
+    f"staging/late_{feed}"
+    for feed in (
+        "competitor_prices",
+        "fx_rates",
+        "inventory_movements",
+        "online_checkouts",
+        "online_orders",
+        "online_refunds",
+        "partner_sales",
+        "pos_events",
+        "transactions",
+        "weather",
+    )
+}
 
 
 @pytest.fixture(scope="module")
@@ -316,6 +330,23 @@ class TestLineage:
         }
         assert roots == {*(f"inbox/{feed}" for feed in CONTRACTS), LEDGER, *NOTICES}
 
+    def test_rows_that_are_too_late_concern_what_reads_their_feed_by_batch_day_and_nothing_else(
+        self, graph: Any
+    ) -> None:
+        """Days that another feed has late rows of would be gaps, and gaps are runs."""
+
+        def readers(name: str) -> set[str]:
+            """Those of business days."""
+            return {
+                key.to_user_string()
+                for key in graph.get(dg.AssetKey(name.split("/"))).child_keys
+                if graph.get(key).assets_def.op.name.startswith("business_day")
+            }
+
+        for notice in NOTICES:
+            feed = notice.removeprefix("staging/late_")
+            assert readers(notice) == readers(f"staging/stg_{feed}") != set()
+
     def test_every_mart_is_made_of_the_feeds_it_speaks_about(self, graph: Any) -> None:
         def feeds_above(key: dg.AssetKey) -> set[str]:
             if key.path[0] == "inbox":
@@ -391,7 +422,7 @@ class TestLineage:
                 "intermediate/int_inventory_movements",
             ): rules.lookback(),
             ("staging/stg_fx_rates", "intermediate/int_fx_rates"): rules.carried_rates(),
-            ("staging/late_days_global", "intermediate/int_fx_rates"): rules.carried_rates(),
+            ("staging/late_fx_rates", "intermediate/int_fx_rates"): rules.carried_rates(),
             (
                 "staging/stg_competitor_prices",
                 "intermediate/int_competitor_prices",

@@ -20,11 +20,12 @@ from retail_platform.assets.recording import record_check_evaluations, record_ma
 from retail_platform.assets.slices import only_arrivals, replays_originals, slices_for
 from retail_platform.assets.specs import (
     CONTRACT_CHECK,
-    LATE_DAYS,
     LATENESS_CHECK,
     database_of,
     feed_key,
     feed_spec,
+    feeds_below,
+    late_days_key,
     raw_key,
     raw_spec,
 )
@@ -79,7 +80,7 @@ def build_batch_day_assets(
     model_specs, model_checks = models
     of_scope = {name: c for name, c in contracts.items() if c.scope is scope}
     by_key = models_of(model_specs, manifest)
-    feeds_of_model = {key: _feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
+    feeds_of_model = {key: feeds_below(m.unique_id, manifest) for key, m in by_key.items()}
     engine, database = manifest["metadata"]["adapter_type"], database_of(manifest)
     raw_specs = [raw_spec(c, partitioning, engine, database) for c in of_scope.values()]
     steps_of_feed = {
@@ -166,22 +167,11 @@ def _build_models(
     for key, model in model_run.tables.items():
         if model.schema == "staging":
             for feed in feeds_of_model[key]:
-                run.report_late_days(feed, wanted[key], scope)
+                run.report_late_days(feed, wanted[key])
     model_run.publish(box)
     counts = model_run.row_counts(box)
     record_materializations(context, model_run.materializations(wanted, counts))
     yield from record_check_evaluations(context, model_run.checks(box))
-
-
-def _feeds_below(unique_id: str, manifest: Mapping[str, Any]) -> frozenset[str]:
-    """Feeds a model is made of, directly or through other models."""
-    feeds: set[str] = set()
-    for parent in manifest["nodes"][unique_id]["depends_on"]["nodes"]:
-        if parent.startswith("source."):
-            feeds.add(manifest["sources"][parent]["name"])
-        elif parent.startswith("model."):
-            feeds |= _feeds_below(parent, manifest)
-    return frozenset(feeds)
 
 
 def _steps_of(
@@ -466,15 +456,13 @@ class _BatchDayRun:
             },
         )
 
-    def report_late_days(
-        self, feed: str, batch_partitions: Collection[Partition], scope: Scope
-    ) -> None:
+    def report_late_days(self, feed: str, batch_partitions: Collection[Partition]) -> None:
         """Tell the intermediate layer which days beyond the lookback have changed rows."""
         late = self.warehouse.late_days(feed, batch_partitions)
         for partition in sorted({business for _, business in late}):
             if self._partitioning.has(partition.day):
                 self._context.instance.report_runless_asset_event(
-                    dg.AssetMaterialization(LATE_DAYS[scope], partition=str(partition))
+                    dg.AssetMaterialization(late_days_key(feed), partition=str(partition))
                 )
 
 

@@ -4,7 +4,7 @@ Feeds and RAW tables come from contracts, models from the dbt manifest. Key = ad
 warehouse, group = layer = dbt folder = schema.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -19,13 +19,6 @@ from retail_platform.warehouse.raw_tables import META_COLUMNS, raw_columns
 
 CONTRACT_CHECK = "conforms_to_contract"
 LATENESS_CHECK = "arrives_within_lookback"
-
-LATE_DAYS = {
-    Scope.COUNTRY: dg.AssetKey(["staging", "late_days"]),
-    Scope.GLOBAL: dg.AssetKey(["staging", "late_days_global"]),
-}
-"""Business days touched by rows later than the lookback: recorded by ingestion, read by the
-intermediate layer, so that such rows rebuild their day through lineage like everything else."""
 
 LEDGER_KEY = dg.AssetKey(["raw", "file_ledger"])
 
@@ -66,6 +59,15 @@ def raw_key(feed: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", feed])
 
 
+def late_days_key(feed: str) -> dg.AssetKey:
+    """Business days touched by rows of a feed later than the lookback.
+
+    Recorded by ingestion, read by the intermediate layer, so that such rows rebuild their day
+    through lineage like everything else.
+    """
+    return dg.AssetKey(["staging", f"late_{feed}"])
+
+
 def external_specs(
     contracts: Mapping[str, FeedContract],
     partitioning: Partitioning,
@@ -95,15 +97,16 @@ def external_specs(
     ]
     late = [
         dg.AssetSpec(
-            key,
+            late_days_key(c.name),
             group_name="staging",
-            partitions_def=partitioning.of(scope),
-            owners=["team:data-platform"],
+            partitions_def=partitioning.of(c.scope),
+            owners=[c.owner],
             kinds={"table"},
-            tags={"domain": "retail"},
-            description="Business days that rows later than the lookback window belong to.",
+            tags={"domain": c.domain},
+            description=f"Business days of {c.title} that rows later than the lookback belong to.",
         )
-        for scope, key in LATE_DAYS.items()
+        for c in contracts.values()
+        if c.ingestion.business_date is not None
     ]
     ledger = dg.AssetSpec(
         LEDGER_KEY,
@@ -239,15 +242,18 @@ class ModelTranslator(DagsterDbtTranslator):
     def __init__(
         self,
         partitioning: Partitioning,
+        contracts: Mapping[str, FeedContract],
         column_lineage: Mapping[str, Mapping[str, list[tuple[str, str]]]],
     ) -> None:
         """Use the installation's partitions.
 
         Args:
+            contracts: of the feeds that models are made of.
             column_lineage: model -> column -> (asset path, column) it is computed from.
         """
         super().__init__(DagsterDbtTranslatorSettings(enable_asset_checks=True))
         self._partitioning = partitioning
+        self._contracts = contracts
         self._lineage = column_lineage
         self._specs: dict[str, dg.AssetSpec] = {}
 
@@ -301,13 +307,8 @@ class ModelTranslator(DagsterDbtTranslator):
         scope = scope_of(props)
         business = "business_day" in props["tags"]
         deps = list(spec.deps)
-        if business and any(_reads_staging(manifest, p) for p in props["depends_on"]["nodes"]):
-            mapping = (
-                self._partitioning.carried_rates()
-                if scope is Scope.GLOBAL
-                else self._partitioning.same_day()
-            )
-            deps.append(dg.AssetDep(LATE_DAYS[scope], partition_mapping=mapping))
+        if business:
+            deps += self._late_days(props, manifest)
         lineage = {
             column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), name) for path, name in inputs]
             for column, inputs in self._lineage.get(unique_id, {}).items()
@@ -325,14 +326,44 @@ class ModelTranslator(DagsterDbtTranslator):
             metadata={"dagster/column_lineage": dg.TableColumnLineage(lineage)} if lineage else {}
         )
 
+    def _late_days(
+        self, props: Mapping[str, Any], manifest: Mapping[str, Any]
+    ) -> Iterator[dg.AssetDep]:
+        """For each feed that a model reads by batch day and that tells of business days."""
+        feeds = {
+            feed
+            for parent in props["depends_on"]["nodes"]
+            if "batch_day" in manifest["nodes"].get(parent, {}).get("tags", [])
+            for feed in feeds_below(parent, manifest)
+        }
+        scope = scope_of(props)
+        for feed in sorted(feeds):
+            contract = self._contracts[feed]
+            if contract.ingestion.business_date is None:
+                continue
+            if scope is not contract.scope:
+                mapping = self._partitioning.from_global()
+            elif scope is Scope.GLOBAL:
+                mapping = self._partitioning.carried_rates()
+            else:
+                mapping = self._partitioning.same_day()
+            yield dg.AssetDep(late_days_key(feed), partition_mapping=mapping)
+
 
 def scope_of(props: Mapping[str, Any]) -> Scope:
     """Scope a model declares by tag."""
     return Scope.GLOBAL if "global" in props["tags"] else Scope.COUNTRY
 
 
-def _reads_staging(manifest: Mapping[str, Any], parent_id: str) -> bool:
-    return "batch_day" in manifest["nodes"].get(parent_id, {}).get("tags", [])
+def feeds_below(unique_id: str, manifest: Mapping[str, Any]) -> frozenset[str]:
+    """Feeds a model is made of, directly or through other models."""
+    feeds: set[str] = set()
+    for parent in manifest["nodes"][unique_id]["depends_on"]["nodes"]:
+        if parent.startswith("source."):
+            feeds.add(manifest["sources"][parent]["name"])
+        elif parent.startswith("model."):
+            feeds |= feeds_below(parent, manifest)
+    return frozenset(feeds)
 
 
 def model_specs(
