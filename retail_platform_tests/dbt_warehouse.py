@@ -4,6 +4,7 @@ columns that `_raw__sources.yml` names, so nothing of the gate or the loader is 
 
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,21 @@ class Warehouse:
         self.execute(
             f"delete from raw.{feed} where _country = ? and _batch_date = ?", [country, day]
         )
-        for number, row in enumerate(rows, start=1):
-            values = {
-                "_country": country,
-                "_batch_date": day,
-                "_delivered_at": f"{day} 22:{version:02}:00",
-                "_file_id": f"{feed}-{country}-{day}-v{version}",
-                "_source_file": f"{feed}_{country}_{day:%Y%m%d}.csv",
-                "_row_number": number,
-                **row,
-            }
-            self.insert(feed, values)
+        self.insert(
+            feed,
+            *(
+                {
+                    "_country": country,
+                    "_batch_date": day,
+                    "_delivered_at": f"{day} 22:{version:02}:00",
+                    "_file_id": f"{feed}-{country}-{day}-v{version}",
+                    "_source_file": f"{feed}_{country}_{day:%Y%m%d}.csv",
+                    "_row_number": number,
+                    **row,
+                }
+                for number, row in enumerate(rows, start=1)
+            ),
+        )
         self.execute(
             "delete from raw.file_ledger where feed = ? and country = ? and batch_date = ?",
             [feed, country, day],
@@ -86,10 +91,15 @@ class Warehouse:
         self.insert("file_ledger", {**slice_, **counts, **nothing})
         self.execute("commit")
 
-    def insert(self, table: str, values: Row) -> None:
-        names = ", ".join(values)
-        places = ", ".join("?" * len(values))
-        self.execute(f"insert into raw.{table} ({names}) values ({places})", list(values.values()))
+    def insert(self, table: str, *rows: Row) -> None:
+        """Rows may have different columns; those with the same ones share a statement."""
+        for names, alike in groupby(rows, key=tuple):
+            values = [list(row.values()) for row in alike]
+            places = ", ".join(f"({', '.join('?' * len(names))})" for _ in values)
+            self.execute(
+                f"insert into raw.{table} ({', '.join(names)}) values {places}",
+                list(chain.from_iterable(values)),
+            )
 
     def dbt(self, *arguments: str, **variables: object) -> dbtRunnerResult:
         """Run dbt in this process on the manifest parsed once; vars as keywords."""
