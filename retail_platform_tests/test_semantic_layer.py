@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,9 +61,9 @@ def traded(tmp_path_factory: pytest.TempPathFactory, manifest: Manifest) -> Iter
 
 
 @pytest.fixture(scope="module")
-def engine(traded: Warehouse) -> MetricFlowEngine:
+def engine(dbt_work_dir: Path) -> MetricFlowEngine:
     """MetricFlow over the manifest that dbt wrote; it writes statements, we run them."""
-    written = (traded.folder / "semantic_manifest.json").read_text("utf-8")
+    written = (dbt_work_dir / "target" / "semantic_manifest.json").read_text("utf-8")
     lookup = SemanticManifestLookup(parse_manifest_from_dbt_generated_manifest(written))
     dialect: Any = SimpleNamespace(type=lambda: "duckdb")
     return MetricFlowEngine(lookup, AdapterBackedSqlClient(dialect))
