@@ -249,7 +249,7 @@ import sys, threading, collections, duckdb
 stop, seen = threading.Event(), collections.Counter()
 threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
 print("ready", flush=True)
-while not stop.is_set():
+while not stop.wait(0.01):
     with duckdb.connect(sys.argv[1], read_only=True) as connection:
         seen[connection.execute(
             "select count(*), min(number), max(number) from marts.rpt_daily_sales"
