@@ -4,6 +4,7 @@
     python -m retail_platform_tests.benchmarks.late_file --days 46    # 46 and 368 days
     python -m retail_platform_tests.benchmarks.late_file --grow lines # 8 x order lines per day
     python -m retail_platform_tests.benchmarks.late_file --models     # each model by itself
+    python -m retail_platform_tests.benchmarks.late_file --models --whole-day  # and every mart
 
 Both histories are built once, in bulk, with some files of France held back. A process that is up
 and warm then gets one of them at a time and runs until idle: the gate, RAW, staging, and the marts
@@ -13,6 +14,8 @@ counted. Processes on the short and on the long history take turns.
 Counted are the whole way and the data work alone; reported beside them is a look that finds nothing
 to do. With `--models` dbt builds one model at a time, which takes longer than in operation, but the
 CPU time of the process is then that of the model; the same file on both histories is one ratio.
+A file of sales wakes no mart of stock or of checkouts; with `--whole-day` all that France delivers
+on a day is late.
 Checked is that the day's order lines are in the facts, and that no mart is empty: one without rows
 costs nothing on any history.
 """
@@ -26,7 +29,7 @@ import statistics
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -74,18 +77,25 @@ _COMPUTED = ("rpt_clv", "rpt_clv_fit")
 
 
 def prepare(
-    work: Path, days: int, lines_factor: float, held_back: int, **others: Any
+    work: Path,
+    days: int,
+    lines_factor: float,
+    held_back: int,
+    late_feeds: Sequence[str] = (FEED,),
+    **others: Any,
 ) -> tuple[Path, dict[str, str]]:
     """A home with all files but those held back in its inbox, and its settings.
 
     The newest day is the same for short and long history.
 
     Args:
+        held_back: days.
+        late_feeds: feeds whose file of such a day is held back, where there is one.
         others: what differs from the usual deliveries.
     """
     first = LAST_DAY - timedelta(days=days - 1)
     given = deliveries(work, days, lines_factor, first_day=first, feeds=FEEDS, **others)
-    home = work / f"home-{given.folder.parent.name}-{held_back}"
+    home = work / f"home-{given.folder.parent.name}-{held_back}-{len(late_feeds)}"
     settings = {
         "RETAIL_HOME": str(home),
         "RETAIL_ENV": "local",
@@ -99,19 +109,30 @@ def prepare(
     late.mkdir(parents=True)
     inbox = home / "lake" / "inbox"
     inbox.mkdir(parents=True)
-    late_names = {
-        f"{FEED}_{COUNTRY}_{LAST_DAY - timedelta(days=7 + n * _KEPT_BACK_EVERY):%Y%m%d}.csv"
-        for n in range(held_back)
-    }
+    late_days = [LAST_DAY - timedelta(days=7 + n * _KEPT_BACK_EVERY) for n in range(held_back)]
+    late_names = {f"{feed}_{COUNTRY}_{day:%Y%m%d}" for feed in late_feeds for day in late_days}
     for path in given.folder.iterdir():
-        ((late if path.name in late_names else inbox) / path.name).hardlink_to(path)
-    missing = late_names - {path.name for path in late.iterdir()}
-    if missing:
-        raise SystemExit(f"{days} days are too few to hold back {held_back} files: no {missing}")
+        ((late if path.stem in late_names else inbox) / path.name).hardlink_to(path)
+    found = _by_day(late)
+    if not held_back == len(found) == sum(_sales(files) is not None for files in found.values()):
+        raise SystemExit(f"{days} days are too few to hold back {held_back} of them: {[*found]}")
     parsed = next(work.glob("home-*/dbt"), None)
     if parsed:  # of a history that was built before
         shutil.copytree(parsed, home / "dbt")
     return home, settings
+
+
+def _by_day(folder: Path) -> dict[str, list[Path]]:
+    """Files held back, by the day in their names; the earliest day first."""
+    found = defaultdict(list)
+    for path in folder.iterdir():
+        found[path.stem[-8:]].append(path)
+    return dict(sorted(found.items()))
+
+
+def _sales(files: Iterable[Path]) -> Path | None:
+    """The one of them whose lines are counted."""
+    return next((path for path in files if path.name.startswith(FEED)), None)
 
 
 def _ready(home: Path) -> Path:
@@ -177,13 +198,15 @@ def take_in_late_files(
         if from_scratch:
             build(home, foreground)
         for number in range(warm_up + samples):
-            source = sorted((home / "held_back").iterdir())[0]
-            lines = sum(1 for _ in source.open(encoding="utf-8")) - 1
-            target = home / "lake" / "inbox" / source.name
+            late = next(iter(_by_day(home / "held_back").values()))
+            sales = _sales(late)
+            assert sales
+            lines = sum(1 for _ in sales.open(encoding="utf-8")) - 1
             of_models.clear()
             before = stopwatch.seconds()
             wall, cpu = time.monotonic(), time.process_time()
-            shutil.copyfile(source, target)
+            for path in late:
+                shutil.copyfile(path, home / "lake" / "inbox" / path.name)
             with stopwatch.part(f"{BOOKKEEPING}: between runs"):
                 outcome = foreground.run_until_idle()
             seconds = {"wall": time.monotonic() - wall, "cpu": time.process_time() - cpu}
@@ -193,8 +216,9 @@ def take_in_late_files(
             idle_wall = time.monotonic() - began
             assert not idle.runs, idle.runs
             assert not outcome.failed_runs, outcome.failed_runs
-            _check(home, source.name, lines)
-            source.unlink()
+            _check(home, sales.name, lines)
+            for path in late:
+                path.unlink()
             parts = {
                 label: {
                     unit: value - before.get(label, {}).get(unit, 0.0)
@@ -343,6 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lines-factor", type=float, default=1.0)
     parser.add_argument("--countries", nargs="+", default=GeneratorSpec.countries)
     parser.add_argument("--models", action="store_true", help="each model, one at a time")
+    parser.add_argument("--whole-day", action="store_true", help="files of all feeds are late")
     parser.add_argument("--samples", type=int, default=3, help="counted files per process")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
@@ -368,6 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     work = options.work.resolve()
     held_back = options.rounds * (options.samples + options.warm_up)
+    late_feeds = FEEDS if options.whole_day else (FEED,)
     in_days = options.grow == "days"
     sizes = {
         "1x": (options.days, options.lines_factor),
@@ -385,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ),
     }
     homes = {
-        name: prepare(work, days, factor, held_back, **given)
+        name: prepare(work, days, factor, held_back, late_feeds, **given)
         for name, (days, factor) in sizes.items()
     }
 
@@ -450,7 +476,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
         )
     print_table(
-        f"one late file ({options.grow} grow)",
+        f"{'files of one day' if options.whole_day else 'one late file'} ({options.grow} grow)",
         ["", f"{short} wall s", f"{long} wall s", "wall ratio", "CPU ratio"],
         rows,
     )
@@ -482,6 +508,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "benchmark": "late_file",
             "sizes": json.loads(json.dumps(sizes)),
             "grow": options.grow,
+            "late_feeds": late_feeds,
             "summary": found,
             "models": of_models,
             "target": {"ratio": ratio, "tolerance": TOLERANCE, "met": met},
