@@ -49,7 +49,7 @@ demo: setup ## The same headless and one-shot: files in, marts out, totals compa
 
 .PHONY: test
 test: setup ## Run the tests
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: format
 format: setup ## Format the code

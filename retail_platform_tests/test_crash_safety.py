@@ -75,6 +75,8 @@ _SLOW_IMPORTS = [
     "dagster_dbt",
     "dbt.cli.main",
     "dbt.adapters.duckdb",
+    "dbt.adapters.duckdb.environments.local",
+    "dbt.task.run",
     "holidays.financial",
     "pandera.backends.polars.register",
     "pandera.backends.polars.builtin_checks",
