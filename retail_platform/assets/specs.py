@@ -337,7 +337,7 @@ class ModelTranslator(DagsterDbtTranslator):
             for feed in feeds_below(parent, manifest)
         }
         scope = scope_of(props)
-        for feed in sorted(feeds):
+        for feed in sorted(feeds & self._contracts.keys()):  # the ledger is a source, and no feed
             contract = self._contracts[feed]
             if contract.ingestion.business_date is None:
                 continue
