@@ -6,6 +6,7 @@ shown by the convergence tests.
 """
 
 import logging
+import random
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -49,6 +50,7 @@ from retail_platform.partitions import (
 from retail_platform.resources import LakeResource
 from retail_platform_tests.histories import (
     COUNTRIES,
+    FIRST_DAY,
     articles,
     broken,
     day,
@@ -362,6 +364,31 @@ class TestAnInputIsNewer:
             record.built(parent, arrived)
             assert record.stale(asset) == concerned
             record.built(asset, *concerned)
+
+    @pytest.mark.parametrize(
+        ("before", "after"), [(0, 0), (6, 0), (0, 6), (69, 14), (None, 0), (None, 6)]
+    )
+    def test_what_counts_is_the_newest_input_in_the_window(
+        self, record: Record, before: int | None, after: int
+    ) -> None:
+        rules, chance = record.platform.partitioning, random.Random(after)
+        days = [day(n) for n in range(1, (LAST_DAY - FIRST_DAY).days + 2)]
+        for mapping, of, readers in (
+            (rules.window(before, after), "FR", ("FR",)),
+            (rules.from_global(before, after), ALL, COUNTRIES),
+        ):
+            for arrived in (1, 5, 40):
+                given = {
+                    Partition(of, d): chance.randrange(9) for d in chance.sample(days, arrived)
+                }
+                expected = {}
+                for today in days:
+                    first = date.min if before is None else today - timedelta(days=before)
+                    last = today + timedelta(days=after)
+                    read = [n for p, n in given.items() if first <= p.day <= last]
+                    expected |= {Partition(c, today): max(read) for c in readers if read}
+                children = inputs._Children(mapping, (FIRST_DAY, LAST_DAY))
+                assert children.newest(given) == expected
 
     def test_an_input_that_is_about_to_run_elsewhere_is_waited_for(self, record: Record) -> None:
         record.built(STAGING, on(10), on(12))

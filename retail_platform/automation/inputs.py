@@ -13,8 +13,9 @@ pieces, and so does everything that is built from it: one run each instead of on
 """
 
 import json
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from weakref import WeakKeyDictionary
 
 import dagster as dg
@@ -129,8 +130,7 @@ async def _being_written(
     found = {*_by_runs(view.asset_graph, key, runs), *await _by_backfills(view, key)}
     for parent, children in _children_by_input(view.asset_graph, key).items():
         built = {*_by_runs(view.asset_graph, parent, runs), *await _by_backfills(view, parent)}
-        for partition in built:
-            found.update(children.of(partition))
+        found |= children.newest(dict.fromkeys(built, 0)).keys()
     return found
 
 
@@ -248,9 +248,8 @@ def stale_partitions(
         parent: events.latest(parent, _MATERIALIZED, after=(done_until or {}).get(parent))
         for parent in children_of
     }
-    mine = None
-    if done_until is not None:
-        mine = {c for parent, p in inputs.items() for i in p for c in children_of[parent].of(i)}
+    newest = {parent: children_of[parent].newest(arrived) for parent, arrived in inputs.items()}
+    mine = None if done_until is None else set().union(*newest.values())
     done = events.latest(key, _MATERIALIZED, of=mine)
     started = done
     if count_failed_attempts:
@@ -259,35 +258,32 @@ def stale_partitions(
     ended = {p: max(i, done.get(p, i)) for p, i in started.items()}
     stale: set[Partition] = set()
     waiting: set[Partition] = set()
-    for parent, arrived in inputs.items():
-        children = children_of[parent]
+    for parent, children in children_of.items():
         together = _same_run(asset_graph, key, parent, children)
         attempted = ended if together else started
-        for partition, storage_id in arrived.items():
-            for child in children.of(partition):
-                known = attempted.get(child)
-                if storage_id > (known if known is not None else -1) and (
-                    known is not None or not children.broadcast
-                ):
-                    stale.add(child)
-        for partition in (requested or {}).get(parent, ()):
-            affected = set(children.of(partition))
-            if together:
-                stale |= affected
-            else:
-                waiting |= affected
+        for child, storage_id in newest[parent].items():
+            known = attempted.get(child)
+            if storage_id > (known if known is not None else -1) and (
+                known is not None or not children.broadcast
+            ):
+                stale.add(child)
+        affected = children.newest(dict.fromkeys((requested or {}).get(parent, ()), 0)).keys()
+        if together:
+            stale |= affected
+        else:
+            waiting |= affected
     return stale - waiting
 
 
 class _Children:
-    """Output partitions of an input partition, from the declared mapping.
+    """Output partitions of input partitions, from the declared mapping.
 
     Dagster answers this through subset algebra, which takes seconds for the thousands of
     partitions compared on every tick; the three mappings of this project are simple arithmetic.
     """
 
     def __init__(self, mapping: dg.PartitionMapping, bounds: tuple[date, date]) -> None:
-        self._bounds = bounds
+        self._first, self._last = (day.toordinal() for day in bounds)
         self._countries: Mapping[str, object] | None = None
         self._start = self._end = 0
         if isinstance(mapping, dg.MultiPartitionMapping):
@@ -315,17 +311,45 @@ class _Children:
         """Whether input and output partition are always the same."""
         return self._countries is None and self._start == self._end == 0
 
-    def of(self, partition: Partition) -> Iterator[Partition]:
-        """Output partitions that exist and read this input partition."""
-        countries: object = (partition.country,)
-        if self._countries is not None:
-            countries = self._countries.get(partition.country, ())
-        first = max(self._bounds[0], partition.day - timedelta(days=self._end))
-        last = min(self._bounds[1], partition.day - timedelta(days=self._start))
-        for offset in range((last - first).days + 1):
-            day = first + timedelta(days=offset)
-            for country in [countries] if isinstance(countries, str) else countries:  # type: ignore[attr-defined]
-                yield Partition(country, day)
+    def newest(self, inputs: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Output partitions that exist and read any of these, with the greatest number they read.
+
+        Args:
+            inputs: a number for each, e.g. the storage id of its newest event.
+        """
+        by_country: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        for partition, number in inputs.items():
+            by_country[partition.country][partition.day.toordinal()] = number
+        found: dict[Partition, int] = {}
+        for of, numbers in by_country.items():
+            countries: object = of if self._countries is None else self._countries.get(of, ())
+            for ordinal, number in self._newest_by_day(numbers):
+                day = date.fromordinal(ordinal)
+                for country in [countries] if isinstance(countries, str) else countries:  # type: ignore[attr-defined]
+                    output = Partition(country, day)
+                    found[output] = max(number, found.get(output, number))
+        return found
+
+    def _newest_by_day(self, numbers: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+        """Days of outputs, and the greatest number in the window that each of them reads.
+
+        One pass over the days however long the window is: of what has come into it, only what
+        nothing greater has followed can still be the greatest.
+        """
+        days = sorted(numbers)
+        coming = 0
+        candidates: deque[int] = deque()
+        first = max(self._first, days[0] - self._end)
+        for day in range(first, min(self._last, days[-1] - self._start) + 1):
+            while coming < len(days) and days[coming] <= day + self._end:
+                while candidates and numbers[candidates[-1]] <= numbers[days[coming]]:
+                    candidates.pop()
+                candidates.append(days[coming])
+                coming += 1
+            while candidates and candidates[0] < day + self._start:
+                candidates.popleft()
+            if candidates:
+                yield day, numbers[candidates[0]]
 
 
 def _children_by_input(
