@@ -318,22 +318,28 @@ def _values(runs: Sequence[Run], name: str, kind: str, unit: str) -> list[float]
 
 
 def costs_of_models(runs: Sequence[Run], sizes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Model -> rows and CPU seconds on each history, and ratios of the same file on both."""
+    """Model -> rows and CPU seconds on each history, and ratios of the same file on both.
+
+    Of the files that wake it: a list of employees is not delivered every day.
+    """
     short, long = sizes
     samples: dict[str, list[dict[str, dict[str, float]]]] = {size: [] for size in sizes}
     for run in runs:
         samples[run.name] += [sample["models"] for sample in run.facts["samples"]]
     found: dict[str, dict[str, Any]] = {}
     for name in {name for of_size in samples.values() for models in of_size for name in models}:
-        cpu = {size: [models[name]["cpu"] for models in samples[size]] for size in sizes}
+        noted = {
+            size: [models[name] for models in samples[size] if name in models] for size in sizes
+        }
         found[name] = {
             size: {
-                "rows": statistics.median(models[name]["rows"] for models in samples[size]),
-                "cpu": spread(cpu[size]),
+                "rows": statistics.median(model.get("rows", 0) for model in noted[size]),
+                "cpu": spread([model["cpu"] for model in noted[size]]),
             }
             for size in sizes
         }
-        found[name]["ratio"] = spread([b / a for a, b in zip(cpu[short], cpu[long], strict=True)])
+        pairs = zip(noted[short], noted[long], strict=True)
+        found[name]["ratio"] = spread([b["cpu"] / a["cpu"] for a, b in pairs])
     return dict(sorted(found.items(), key=lambda item: -item[1][long]["cpu"]["median"]))
 
 
