@@ -35,14 +35,39 @@ suppliers as (
 
 ),
 
-last_receipts_of_days as (
+receipts as (
 
     select * from movements
     where movement_type = 'receipt'
         and supplier_id is not null
+
+),
+
+-- each day of the slices, and of all days before them one
+receipt_days as (
+
+    select
+        {{ item | join(', ') }},
+        max(business_date) as business_date
+    from receipts
+    group by
+        {{ item | join(', ') }},
+        case when {{ in_slices(none, 'business_date') }} then business_date end
+
+),
+
+last_receipts as (
+
+    select receipts.*
+    from receipts
+    inner join receipt_days
+        on receipt_days.business_date = receipts.business_date
+        {%- for column in item %}
+        and receipt_days.{{ column }} is not distinct from receipts.{{ column }}
+        {%- endfor %}
     qualify row_number() over (
-        partition by {{ item | join(', ') }}, business_date
-        order by moved_at desc nulls last, movement_id desc nulls last
+        partition by {{ prefixed('receipts', item) }}, receipts.business_date
+        order by receipts.moved_at desc nulls last, receipts.movement_id desc nulls last
     ) = 1
 
 ),
@@ -56,7 +81,7 @@ supplied_items as (
         lead(business_date) over (
             partition by {{ item | join(', ') }} order by business_date asc nulls last
         ) as supplied_to
-    from last_receipts_of_days
+    from last_receipts
 
 ),
 
