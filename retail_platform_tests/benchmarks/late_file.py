@@ -29,7 +29,7 @@ import statistics
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -113,26 +113,24 @@ def prepare(
     late_names = {f"{feed}_{COUNTRY}_{day:%Y%m%d}" for feed in late_feeds for day in late_days}
     for path in given.folder.iterdir():
         ((late if path.stem in late_names else inbox) / path.name).hardlink_to(path)
-    found = _by_day(late)
-    if not held_back == len(found) == sum(_sales(files) is not None for files in found.values()):
-        raise SystemExit(f"{days} days are too few to hold back {held_back} of them: {[*found]}")
+    needed = {f"{FEED}_{COUNTRY}_{day:%Y%m%d}" for day in late_days}
+    missing = needed - {path.stem for path in late.iterdir()}
+    if missing:
+        raise SystemExit(f"{days} days are too few to hold back {held_back} files: no {missing}")
     parsed = next(work.glob("home-*/dbt"), None)
     if parsed:  # of a history that was built before
         shutil.copytree(parsed, home / "dbt")
     return home, settings
 
 
-def _by_day(folder: Path) -> dict[str, list[Path]]:
-    """Files held back, by the day in their names; the earliest day first."""
-    found = defaultdict(list)
-    for path in folder.iterdir():
-        found[path.stem[-8:]].append(path)
-    return dict(sorted(found.items()))
+def _next_day(held_back: Path) -> list[Path]:
+    """Files of the earliest day that is held back."""
 
+    def day(path: Path) -> str:
+        return path.stem[-8:]
 
-def _sales(files: Iterable[Path]) -> Path | None:
-    """The one of them whose lines are counted."""
-    return next((path for path in files if path.name.startswith(FEED)), None)
+    files = sorted(held_back.iterdir(), key=day)
+    return [path for path in files if day(path) == day(files[0])]
 
 
 def _ready(home: Path) -> Path:
@@ -198,9 +196,8 @@ def take_in_late_files(
         if from_scratch:
             build(home, foreground)
         for number in range(warm_up + samples):
-            late = next(iter(_by_day(home / "held_back").values()))
-            sales = _sales(late)
-            assert sales
+            late = _next_day(home / "held_back")
+            sales = next(path for path in late if path.name.startswith(FEED))
             lines = sum(1 for _ in sales.open(encoding="utf-8")) - 1
             of_models.clear()
             before = stopwatch.seconds()
