@@ -110,9 +110,7 @@ daily_totals as (
     from items_on_days
     left join movement_totals
         on movement_totals.business_date is not distinct from items_on_days.business_date
-        {%- for column in item %}
-        and movement_totals.{{ column }} is not distinct from items_on_days.{{ column }}
-        {%- endfor %}
+        and {{ same_or_null('movement_totals', 'items_on_days', item) }}
 
 ),
 

@@ -64,9 +64,7 @@ alert_outcomes as (
     left join empty_stock
         on empty_stock.business_date > alerts.business_date
         and empty_stock.business_date <= alerts.last_date
-        {%- for column in item %}
-        and empty_stock.{{ column }} is not distinct from alerts.{{ column }}
-        {%- endfor %}
+        and {{ same_or_null('empty_stock', 'alerts', item) }}
     where {{ in_slices(none, 'alerts.business_date') }}
     group by {{ prefixed('alerts', item) }}, alerts.business_date, alerts.last_date
 
@@ -95,9 +93,7 @@ stock_outs as (
     left join alerts
         on alerts.business_date < empty_stock.business_date
         and alerts.last_date >= empty_stock.business_date
-        {%- for column in item %}
-        and alerts.{{ column }} is not distinct from empty_stock.{{ column }}
-        {%- endfor %}
+        and {{ same_or_null('alerts', 'empty_stock', item) }}
     where {{ in_slices(none, 'empty_stock.business_date') }}
         and empty_stock.opening_units > 0
     group by {{ prefixed('empty_stock', item) }}, empty_stock.business_date

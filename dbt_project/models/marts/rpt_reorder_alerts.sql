@@ -62,9 +62,7 @@ last_receipts as (
     from receipts
     inner join receipt_days
         on receipt_days.business_date = receipts.business_date
-        {%- for column in item %}
-        and receipt_days.{{ column }} is not distinct from receipts.{{ column }}
-        {%- endfor %}
+        and {{ same_or_null('receipt_days', 'receipts', item) }}
     qualify row_number() over (
         partition by {{ prefixed('receipts', item) }}, receipts.business_date
         order by receipts.moved_at desc nulls last, receipts.movement_id desc nulls last
@@ -95,9 +93,7 @@ supplied_stock as (
     left join supplied_items
         on supplied_items.supplied_from <= stock.business_date
         and coalesce(supplied_items.supplied_to > stock.business_date, true)
-        {%- for column in item %}
-        and supplied_items.{{ column }} is not distinct from stock.{{ column }}
-        {%- endfor %}
+        and {{ same_or_null('supplied_items', 'stock', item) }}
     left join suppliers
         on suppliers.supplier_id = supplied_items.supplier_id
         and {{ applies_on('suppliers', 'stock.business_date') }}
