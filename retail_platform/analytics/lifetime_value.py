@@ -41,6 +41,10 @@ _CHANCES, _TIMES = 32, 8
 form for up to two years ahead, of customers who buy daily for a week even."""
 
 
+_AT_ONCE = 1_000
+"""Customers whose integrals are in memory together, 2.3 kB each."""
+
+
 class NoEstimate(Exception):
     """The histories do not tell; the message says why."""
 
@@ -122,22 +126,24 @@ class Purchasing:
         their limits, and a pole at a = 1. Over lambda the mean is elementary; over p, which is
         Beta(a, b + x), it is taken by Gauss's rule.
 
-        Numbers that agree in their first four binary digits share the rule of the smallest of
+        Numbers that agree in their first three binary digits share the rule of the smallest of
         them; the rest of the density, (1 - p) to the power of what they have more, is in the mean.
         The longer the history, the more numbers there are, but hardly more rules.
         """
         expected = np.empty((len(times), len(age)))
-        more = x % 2.0 ** np.maximum(np.frexp(x)[1] - 4, 0)
+        more = x % 2.0 ** np.maximum(np.frexp(x)[1] - 3, 0)
         for repeats in np.unique(x - more):
-            here = x - more == repeats
             chances, weights = _beta_rule(self.a, self.b + repeats)
-            density = np.outer(more[here], np.log1p(-chances))
-            density = weights * np.exp(density - density.max(axis=1, keepdims=True))
-            shares = density / density.sum(axis=1, keepdims=True) / chances
-            power = -(self.r + x[here, np.newaxis])
-            for number, weeks in enumerate(times):
-                growth = np.log1p(np.outer(weeks / (self.alpha + age[here]), chances))
-                expected[number, here] = np.sum(-np.expm1(power * growth) * shares, axis=1)
+            (alike,) = np.nonzero(x - more == repeats)
+            for some in np.array_split(alike, 1 + len(alike) // _AT_ONCE):
+                density = np.outer(more[some], np.log1p(-chances))
+                density = weights * np.exp(density - density.max(axis=1, keepdims=True))
+                shares = density / density.sum(axis=1, keepdims=True) / chances
+                growth = np.log1p(
+                    np.multiply.outer(times, np.outer(1 / (self.alpha + age[some]), chances))
+                )
+                power = -(self.r + x[some, np.newaxis])
+                expected[:, some] = np.sum(-np.expm1(power * growth) * shares, axis=2)
         return expected
 
 
