@@ -144,16 +144,22 @@ def bounding_slices(partitions: Iterable[Partition], order: Collection[str]) -> 
     return Slices(countries, min(days), max(days))
 
 
-def rectangles(partitions: Iterable[Partition], order: Collection[str]) -> list[Slices]:
+def rectangles(
+    partitions: Iterable[Partition], order: Collection[str], *, days_together: bool = False
+) -> list[Slices]:
     """Cover any set of partitions exactly with few disjoint ranges.
 
     Dagster's own conversion yields a range per country or per day; a run start costs seconds, so
     blocks of neighbouring countries x days are worth finding. Of two ways the one with fewer ranges
     is taken; at a tie the one that keeps a country's days together.
+
+    Args:
+        days_together: never split contiguous days of a country.
     """
     ranked = list(order)
     keys = set(partitions)
-    return min(_by_country(keys, ranked), _by_day(keys, ranked), key=len)
+    by_country = _by_country(keys, ranked)
+    return by_country if days_together else min(by_country, _by_day(keys, ranked), key=len)
 
 
 def joined(
@@ -333,6 +339,10 @@ class Partitioning:
             days_before: None for all days before.
         """
         return self._mapping(dg.IdentityPartitionMapping(), _window(days_before, days_after))
+
+    def own_past(self) -> dg.PartitionMapping:
+        """Day S of an asset is made of its own days before S."""
+        return self._mapping(dg.IdentityPartitionMapping(), _days(-HISTORY_DAYS, -1))
 
     def from_global(self, days_before: int | None = 0, days_after: int = 0) -> dg.PartitionMapping:
         """Every country reads the one global partition of the same day, or of days around it.

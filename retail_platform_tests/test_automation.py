@@ -72,12 +72,14 @@ LIFECYCLE = "marts/rpt_transactions_lifecycle"
 OF_BATCH_DAYS = {FEED, RAW, STAGING, LIFECYCLE, "marts/dim_channel"}
 CUSTOMERS = "marts/fct_customer_behavior"
 RFM, COHORTS = "marts/rpt_rfm", "marts/rpt_cohort_retention"
+MONTHLY = "marts/fct_customers_monthly"
 GROWTH, RETURNS = "marts/rpt_like_for_like", "marts/rpt_returns"
 MOVEMENTS, DAILY_STOCK = "intermediate/int_inventory_movements", "marts/fct_inventory_daily"
+MONTHLY_STOCK = "intermediate/int_inventory_monthly"
 STOCK_REPORT, REORDERS = "marts/rpt_stock", "marts/rpt_reorder_alerts"
 LAST_DAY = date(2025, 3, 31)
 LOOKING_BACK = {
-    *(RFM, COHORTS, GROWTH, RETURNS),
+    *(RFM, MONTHLY, COHORTS, GROWTH, RETURNS),
     *(
         f"marts/rpt_{name}"
         for name in (
@@ -90,6 +92,8 @@ LOOKING_BACK = {
 already. They are built after their input, in a run of their own."""
 OF_THEIR_DAYS = {RETURNS, "marts/rpt_competitor_prices"}
 """Those of them that have nothing to say of a day without sales."""
+OF_MONTH_ENDS = {COHORTS, "marts/rpt_clv", "marts/rpt_clv_fit"}
+"""Those of them that are made of what is known of customers at month ends."""
 OF_BUSINESS_DAYS = {
     *(SALES, FACT, MART, CUSTOMERS, "marts/rpt_top_stores", "marts/dim_date"),
     *("marts/rpt_channel_performance", "marts/rpt_product_performance"),
@@ -100,7 +104,8 @@ OF_OTHER_CHANNELS = {
         f"intermediate/int_{name}"
         for name in (
             *("pos_events", "online_orders", "online_refunds", "online_sales"),
-            *("online_checkouts", "inventory_movements", "competitor_prices", "weather"),
+            *("online_checkouts", "inventory_movements", "inventory_monthly"),
+            *("competitor_prices", "weather"),
         )
     ),
     "marts/fct_checkouts",
@@ -342,7 +347,7 @@ class TestAnInputIsNewer:
             (RATES, "staging/stg_fx_rates", ALL),
             (FACT, RATES, ALL),
             (RFM, CUSTOMERS, "FR"),
-            (COHORTS, CUSTOMERS, "CN"),
+            (GROWTH, "marts/fct_shop_sales_daily", "CN"),
         ],
     )
     def test_an_input_concerns_the_partitions_that_dagsters_mapping_says(
@@ -599,11 +604,15 @@ class TestWhatIsAskedFor:
             record.built(STAGING, "CN|2025-03-07")
             record.settled()
         with freeze_time(friday + timedelta(days=1)):
+            at_once = LOOKING_BACK - OF_THEIR_DAYS - OF_MONTH_ENDS
             assert record.asked() == {
                 RATES: {f"{ALL}|2025-03-08"},
                 SPINE: {f"{ALL}|2025-03-08"},
-                **{name: {"CN|2025-03-08"} for name in LOOKING_BACK - OF_THEIR_DAYS},
+                **{name: {"CN|2025-03-08"} for name in at_once},
             }
+            record.built(MONTHLY, "CN|2025-03-08")
+            asked = record.asked()
+            assert all(asked.get(name) == {"CN|2025-03-08"} for name in OF_MONTH_ENDS)
 
     def test_a_quiet_look_compares_nothing(
         self, record: Record, monkeypatch: pytest.MonkeyPatch
@@ -673,6 +682,67 @@ class TestWhatIsAskedFor:
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
 
 
+class TestOwnPast:
+    """What is made of its own days before."""
+
+    @pytest.fixture(scope="class")
+    def of_all_countries(
+        self, tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path
+    ) -> Platform:
+        home = tmp_path_factory.mktemp("home")
+        return small_platform(
+            home,
+            dbt_work_dir,
+            lambda s: replace(s, last_day=LAST_DAY, countries_file=None),
+        )
+
+    def test_days_after_one_that_was_built_again_are_stale(self, record: Record) -> None:
+        last = (LAST_DAY - FIRST_DAY).days + 1
+        record.built(MONTHLY, *sorted(between(1, last)), on(1, "CN"))
+        assert record.stale(MONTHLY) == between(2, last, "CN")
+        record.built(MONTHLY, on(10), on(20))
+        assert record.stale(MONTHLY) == between(11, last) - {on(20)} | between(2, last, "CN")
+
+    def test_a_run_leaves_the_days_that_it_builds_in_order(self, record: Record) -> None:
+        """Each is newer than the start of the attempt that built the days after it as well."""
+        days = sorted(between(1, (LAST_DAY - FIRST_DAY).days + 1))
+        run = record.started([MONTHLY], days[0], days[-1])
+        assert record.stale(MONTHLY) == set()
+        record.built(MONTHLY, *days)
+        record.ended(run)
+        assert record.stale(MONTHLY) == set()
+
+    def test_a_correction_is_one_run_whatever_follows(self, record: Record) -> None:
+        record.built(CUSTOMERS, *between(1, 60))
+        record.settled()
+        record.built(CUSTOMERS, on(10))
+        (request,) = (r for r in record.requests() if MONTHLY in assets_of(r))
+        assert record.covered(request) == between(10, (LAST_DAY - FIRST_DAY).days + 1)
+        record.ran(request)
+        assert record.stale(MONTHLY) == set()
+
+    def test_days_of_a_country_are_never_split(
+        self, of_all_countries: Platform, record: Record
+    ) -> None:
+        """Two runs could change places, and the later days be built on what is about to change."""
+        record.platform = of_all_countries
+        codes = of_all_countries.registry.codes
+        wanted = {
+            Partition(code, day(n)) for code in codes for n in range(1 + 4 * (code != "FR"), 10)
+        }
+
+        def days_of(name: str, country: str) -> list[int]:
+            requests = range_requests(
+                {dg.AssetKey(name.split("/")): wanted}, record.graph, of_all_countries.run_order
+            )
+            covered = [{p for p in record.covered(r) if country in p} for r in requests]
+            return [len(days) for days in covered if days]
+
+        assert days_of(CUSTOMERS, "FR") == [4, 5], "in two runs, else this would prove nothing"
+        assert days_of(MONTHLY, "FR") == [9]
+        assert days_of(MONTHLY, "US") == [5]
+
+
 class TestRanges:
     def test_assets_that_want_the_same_partitions_share_a_run(self, record: Record) -> None:
         wanted = {Partition("FR", day(n)) for n in (4, 5, 6)}
@@ -695,8 +765,8 @@ class TestRanges:
     def test_what_looks_back_has_a_run_after_its_input(self, record: Record) -> None:
         """In the same run its step would be skipped, and nothing would say so."""
         wanted = {Partition("FR", day(n)) for n in (4, 5, 6)}
-        stock = (MOVEMENTS, DAILY_STOCK, STOCK_REPORT, REORDERS)
-        names = (COHORTS, CUSTOMERS, FACT, RFM, *stock)
+        stock = (MOVEMENTS, MONTHLY_STOCK, DAILY_STOCK, STOCK_REPORT, REORDERS)
+        names = (COHORTS, MONTHLY, CUSTOMERS, FACT, RFM, *stock)
         requests = range_requests(
             {dg.AssetKey(name.split("/")): wanted for name in names},
             record.graph,
@@ -704,7 +774,8 @@ class TestRanges:
         )
         assert [assets_of(r) for r in requests] == [
             {FACT, CUSTOMERS, MOVEMENTS},
-            {COHORTS, RFM, DAILY_STOCK},
+            {MONTHLY, RFM, MONTHLY_STOCK},
+            {COHORTS, DAILY_STOCK},
             {STOCK_REPORT},
             {REORDERS},  # of its input's days, but by another step
         ]

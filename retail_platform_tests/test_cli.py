@@ -290,6 +290,7 @@ class TestRun:
             ("FR|2025-01-01 ... FR|2025-01-03", True),
             ("FR|2025-01-01 ... FR|2025-01-30", True),  # reports of four weeks
             ("FR|2025-01-01 ... FR|2025-01-31", True),  # and of all later days
+            ("FR|2025-01-01 ... FR|2025-01-31", True),  # and those of month ends
         ]
         built = [asset for run in facts["runs"] for asset in run["assets"]]
         assert len(built) == len(set(built))
@@ -312,7 +313,7 @@ class TestRun:
         assert [run["assets"][0].split("/")[0] for run in looked.json["runs"]] == ["feeds"]
         rest = retail("run", "--until-idle", "--json")
         layers = [run["assets"][0].split("/")[0] for run in rest.json["runs"]]
-        assert layers == ["intermediate", *3 * ["marts"]], "and reports of more than a day"
+        assert layers == ["intermediate", *4 * ["marts"]], "and reports of more than a day"
 
     def test_what_failed_is_1_and_is_repeated_by_the_next_command(self, first_run: Said) -> None:
         deliver(sales("FR", 1, [(1, 1, 1), (1, 2, 4)], 10))
@@ -507,7 +508,7 @@ class TestBackfill:
             (*days("ALL"), 15),
             (*days("CN", "FR"), 53),
             (*days("ALL"), 2),
-            *((*days("CN", "FR"), n) for n in (21, 13, 2, 1, 1)),  # what looks back comes after
+            *((*days("CN", "FR"), n) for n in (21, 11, 4, 2, 1, 1)),  # what looks back comes after
         ]
         marts = ("--assets", "key:intermediate/int_sales or key:marts/fct_sales")
         assert planned("--countries", "france", *marts) == [(*days("FR"), 2)]
@@ -519,7 +520,7 @@ class TestBackfill:
             "--assets", "key:marts/fct_sales+",
         )  # fmt: skip
         assert said.code == 0
-        assert "2 runs, in this order" in said.out
+        assert "3 runs, in this order" in said.out
         assert (
             "marts/fct_sales, marts/fct_shop_sales_daily, marts/rpt_channel_performance" in said.out
         )
@@ -628,7 +629,8 @@ class TestClone:
         manifest = json.loads((dbt_work_dir / "target" / "manifest.json").read_text())
         manifest["nodes"]["model.retail_platform.fct_customer_behavior"]["raw_code"] += "-- old"
         (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        changed = ["fct_customer_behavior", "rpt_cohort_retention", "rpt_rfm"]
+        of_customers = "fct_customer_behavior fct_customers_monthly rpt_cohort_retention rpt_rfm"
+        changed = of_customers.split()
         asked = ("diff", "fct_customer_behavior", "--from-env", str(home))
         assert retail(*asked).code == 0
         with duckdb.connect(str(clone / "warehouse.duckdb")) as warehouse:

@@ -190,6 +190,38 @@ def expected_rfm(days: pl.DataFrame) -> Table:
     return sorted(found)
 
 
+def expected_customers(days: pl.DataFrame) -> Table:
+    """Month by month in which anybody came; all who had ever come, person by person."""
+    found: Table = []
+    for country in COUNTRIES:
+        of_country = days.filter(country=country).sort("business_date").rows(named=True)
+        for closing in sorted({end_of_month(row["business_date"]) for row in of_country}):
+            until = [row for row in of_country if row["business_date"] <= closing]
+            for customer in {row["customer"] for row in until}:
+                came = [row for row in until if row["customer"] == customer]
+                bought = [row for row in came if row["sales"]]
+                of_months = defaultdict(list)
+                for row in came:
+                    of_months[end_of_month(row["business_date"])].append(row)
+                first = last = spent_first = net_first_month = None
+                if bought:
+                    first, last = (bought[n]["business_date"] for n in (0, -1))
+                    spent_first = euros(bought[0]["bought"])
+                    net_first_month = euros(sum(r["net"] for r in of_months[end_of_month(first)]))
+                found.append(
+                    (country, closing, customer, first, last, len(bought),
+                     euros(sum(row["bought"] for row in bought)), spent_first,
+                     euros(sum(row["net"] for row in came)), net_first_month,
+                     sum(row["sales"] > 0 for row in of_months[closing]),
+                     euros(sum(row["net"] for row in of_months[closing])))
+                )  # fmt: skip
+    return sorted(found, key=lambda row: row[:3])
+
+
+def end_of_month(of: date) -> date:
+    return (of.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
 def expected_cohorts(days: pl.DataFrame) -> Table:
     """Month by month; who came when and for how much, person by person."""
     first: dict[tuple[str, int], date] = {}
@@ -214,7 +246,7 @@ def expected_cohorts(days: pl.DataFrame) -> Table:
             active = len(cohort & bought[country, month])
             now = sum(spent[country, month, one] for one in cohort)
             found.append(
-                (country, (month + timedelta(days=31)).replace(day=1) - timedelta(days=1), begun,
+                (country, end_of_month(month), begun,
                  (month.year - begun.year) * 12 + month.month - begun.month, len(cohort), active,
                  share(active, len(cohort)), euros(in_first_month), euros(now),
                  share(now, in_first_month))
@@ -273,12 +305,18 @@ def test_recency_frequency_and_value_are_as_defined(history: History) -> None:
     assert history.table("rpt_rfm") == expected_rfm(history.days)
 
 
+def test_customers_at_month_ends_are_as_defined(history: History) -> None:
+    found = history.table("fct_customers_monthly")
+    assert found == expected_customers(history.days)
+    assert any(row[3] is None for row in found), "who only returned"
+
+
 def test_cohorts_are_as_defined(history: History) -> None:
     assert history.table("rpt_cohort_retention") == expected_cohorts(history.days)
 
 
 def test_data_tests_pass(history: History) -> None:
-    models = "fct_customer_behavior rpt_rfm rpt_cohort_retention"
+    models = "fct_customer_behavior fct_customers_monthly rpt_rfm rpt_cohort_retention"
     select = " ".join(f"{model},test_type:data" for model in models.split())
     status = outcomes(history.warehouse.dbt("test", "--select", select))
     assert "assert_customer_behavior_reconciles_with_fct_sales" in status
@@ -286,18 +324,43 @@ def test_data_tests_pass(history: History) -> None:
     assert {name for name, s in status.items() if s != "pass"} == set()
 
 
+CLOSING = ("fct_customers_monthly", "rpt_rfm", "rpt_cohort_retention")
+
+
 def test_a_closing_day_is_the_same_when_it_is_built_alone(history: History) -> None:
     """What it needs of other days is read from where it is declared, and nowhere else."""
-    before = {mart: history.table(mart) for mart in ("rpt_rfm", "rpt_cohort_retention")}
+    before = {mart: history.table(mart) for mart in CLOSING}
     for country, closing in (("FR", date(2025, 1, 25)), ("US", date(2025, 1, 31))):
-        for first in (closing, closing - timedelta(days=40)):
+        for first in (closing, closing - timedelta(days=40), closing - timedelta(days=300)):
             history.warehouse.run(
-                "rpt_rfm rpt_cohort_retention",
-                countries=country,
-                first_day=first,
-                last_day=closing,
+                " ".join(CLOSING), countries=country, first_day=first, last_day=closing
             )
             assert {mart: history.table(mart) for mart in before} == before
+
+
+def test_what_customers_did_before_is_carried_and_read_where_it_is_not(history: History) -> None:
+    warehouse = history.warehouse
+    before = history.table("fct_customers_monthly")
+    closing, carried = date(2025, 1, 31), date(2024, 12, 31)
+    of_january = {"first_day": closing, "last_day": closing}
+    warehouse.execute(
+        "update marts.fct_customers_monthly set purchase_days = 1000"
+        f" where country = 'FR' and business_date = '{carried}'"
+    )
+    warehouse.execute(
+        "delete from marts.fct_customers_monthly"
+        f" where country = 'US' and business_date = '{carried}'"
+    )
+    warehouse.run("fct_customers_monthly", countries="FR,US", **of_january)
+    rows = [row for row in history.table("fct_customers_monthly") if row[1] == closing]
+    of_us = [row for row in rows if row[0] == "US"]
+    assert of_us == [row for row in before if row[:2] == ("US", closing)]
+    of_fr = {row[2]: row[5] for row in rows if row[0] == "FR"}
+    known = {row[2] for row in before if row[:2] == ("FR", carried)}
+    assert known
+    assert {customer for customer, days in of_fr.items() if days >= 1000} == known
+    warehouse.run("fct_customers_monthly", countries="FR,US", first_day=carried, last_day=closing)
+    assert history.table("fct_customers_monthly") == before
 
 
 def test_the_reconciliation_sees_a_customer_who_is_lost(history: History) -> None:

@@ -292,10 +292,11 @@ def test_other_days_are_read_as_declared(manifest: Manifest) -> None:
     """The declaration is also the lineage: what is read without it would not make stale."""
     for node in manifest.nodes.values():
         if node.resource_type == "model":
-            read = set(re.findall(r"in_window\(\s*'(\w+)'", node.raw_code))
+            macros = "in_window|carried_rows|rows_since_carried"
+            read = set(re.findall(rf"(?:{macros})\(\s*'(\w+)'", node.raw_code))
             assert read == set(node.config.meta.get("reads", {})), node.name
             inputs = {manifest.nodes[i].name for i in node.depends_on.nodes if i in manifest.nodes}
-            assert read <= inputs, node.name
+            assert read <= {*inputs, node.name}, node.name
 
 
 def test_personal_data_is_nowhere_and_its_tokens_stay_in_staging(manifest: Manifest) -> None:
@@ -1120,7 +1121,7 @@ def process(warehouse: Warehouse, countries: set[str], first: date, last: date) 
     if touched:
         models = warehouse.manifest.nodes.values()
         reads = {n.name: n.config.meta["reads"] for n in models if n.config.meta.get("reads")}
-        later = " ".join(sorted(reads))
+        later = " ".join(f"{name}+" for name in sorted(reads))
         ahead = max(w.get("days_after", 0) for windows in reads.values() for w in windows.values())
         # a rate concerns the sales of every country
         concerned = "" if "ALL" in countries else ",".join(countries)

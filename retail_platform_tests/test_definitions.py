@@ -40,6 +40,7 @@ MARTS = {
     "dim_supplier",
     "fct_checkouts",
     "fct_customer_behavior",
+    "fct_customers_monthly",
     "fct_inventory_daily",
     "fct_inventory_movements",
     "fct_sales",
@@ -72,6 +73,7 @@ INTERMEDIATE = {
     "int_competitor_prices",
     "int_crm_contacts",
     "int_fx_rates",
+    "int_inventory_monthly",
     "int_inventory_movements",
     "int_online_checkouts",
     "int_online_orders",
@@ -221,6 +223,7 @@ class TestEveryAsset:
         }
         assert rebuilt == {
             "intermediate/int_competitor_prices",
+            "intermediate/int_inventory_monthly",
             "intermediate/int_inventory_movements",
             "intermediate/int_online_checkouts",
             "intermediate/int_online_orders",
@@ -232,6 +235,7 @@ class TestEveryAsset:
             "marts/dim_date",
             "marts/fct_checkouts",
             "marts/fct_customer_behavior",
+            "marts/fct_customers_monthly",
             "marts/fct_inventory_daily",
             "marts/fct_inventory_movements",
             "marts/fct_sales",
@@ -351,7 +355,8 @@ class TestLineage:
         def feeds_above(key: dg.AssetKey) -> set[str]:
             if key.path[0] == "inbox":
                 return {key.path[-1]}
-            return set().union(*(feeds_above(parent) for parent in graph.get(key).parent_keys))
+            inputs = graph.get(key).parent_keys - {key}
+            return set().union(*(feeds_above(parent) for parent in inputs))
 
         of_the_night = {"transactions", "partner_sales"}
         sold = {*of_the_night, "pos_events", "online_orders", "online_refunds"}
@@ -368,6 +373,7 @@ class TestLineage:
             "dim_supplier": {"suppliers"},
             "fct_checkouts": {"online_checkouts", "fx_rates"},
             "fct_customer_behavior": {*sold, "fx_rates"},
+            "fct_customers_monthly": {*sold, "fx_rates"},
             "fct_inventory_daily": moved,
             "fct_inventory_movements": moved,
             "fct_sales": {*sold, "fx_rates"},
@@ -433,7 +439,8 @@ class TestLineage:
             ("marts/fct_shop_sales_daily", "marts/rpt_like_for_like"): rules.window(None),
             ("marts/fct_sales", "marts/rpt_returns"): rules.window(0, 60),
             ("marts/fct_customer_behavior", "marts/rpt_rfm"): rules.window(364),
-            ("marts/fct_customer_behavior", "marts/rpt_cohort_retention"): rules.window(None),
+            ("marts/fct_customer_behavior", "marts/fct_customers_monthly"): rules.window(None),
+            ("marts/fct_customers_monthly", "marts/fct_customers_monthly"): rules.own_past(),
             ("intermediate/int_fx_rates", "marts/rpt_product_performance"): rules.from_global(),
             ("marts/dim_product", "marts/rpt_product_performance"): rules.from_global(None, 6),
             ("marts/fct_sales", "marts/rpt_size_curve"): rules.window(27),
@@ -446,14 +453,24 @@ class TestLineage:
             ("intermediate/int_fx_rates", "marts/fct_inventory_daily"): rules.from_global(),
             (
                 "intermediate/int_inventory_movements",
+                "intermediate/int_inventory_monthly",
+            ): rules.window(None),
+            (
+                "intermediate/int_inventory_monthly",
+                "intermediate/int_inventory_monthly",
+            ): rules.own_past(),
+            (
+                "intermediate/int_inventory_movements",
                 "marts/fct_inventory_daily",
             ): rules.window(None),
+            ("intermediate/int_inventory_monthly", "marts/fct_inventory_daily"): rules.window(None),
             ("intermediate/int_inventory_movements", "marts/rpt_stock"): rules.window(27),
             ("marts/fct_inventory_daily", "marts/rpt_stock"): rules.window(27),
             (
                 "intermediate/int_inventory_movements",
                 "marts/rpt_reorder_alerts",
             ): rules.window(None),
+            ("intermediate/int_inventory_monthly", "marts/rpt_reorder_alerts"): rules.window(None),
             ("marts/dim_supplier", "marts/rpt_reorder_alerts"): rules.from_global(None, 6),
             ("marts/rpt_reorder_alerts", "marts/rpt_reorder_alert_quality"): rules.window(60),
             ("marts/fct_inventory_daily", "marts/rpt_reorder_alert_quality"): rules.window(0, 67),
@@ -464,6 +481,8 @@ class TestLineage:
             ("marts/dim_supplier", "marts/rpt_supplier_performance"): rules.from_global(None, 6),
             ("marts/fct_customer_behavior", "marts/rpt_clv"): rules.window(None),
             ("marts/fct_customer_behavior", "marts/rpt_clv_fit"): rules.window(None),
+            ("marts/fct_customers_monthly", "marts/rpt_clv"): rules.window(None),
+            ("marts/fct_customers_monthly", "marts/rpt_clv_fit"): rules.window(None),
             ("intermediate/int_competitor_prices", "marts/rpt_competitor_prices"): rules.window(6),
             ("intermediate/int_fx_rates", "marts/rpt_competitor_prices"): rules.from_global(),
             ("marts/fct_sales", "marts/rpt_markdown_effect"): rules.window(69, 14),

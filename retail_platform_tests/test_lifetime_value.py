@@ -22,6 +22,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from dbt.contracts.graph.manifest import Manifest
 from scipy.special import hyp2f1
 
 from retail_platform.analytics.lifetime_value import (
@@ -42,6 +43,7 @@ from retail_platform.assets.lifetime_values import (
 )
 from retail_platform.partitions import Slices
 from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform_tests import dbt_warehouse
 from retail_platform_tests.histories import Installation, Visit, rates, sales
 
 PUBLISHED = Purchasing(0.243, 4.414, 0.793, 2.426)
@@ -250,30 +252,31 @@ def bought() -> list[Purchase]:
 
 @pytest.fixture(scope="module")
 def warehouse(
-    tmp_path_factory: pytest.TempPathFactory, bought: list[Purchase]
+    tmp_path_factory: pytest.TempPathFactory, bought: list[Purchase], manifest: Manifest
 ) -> Iterator[DuckDBWarehouse]:
     """Days of customers, with what must not count: returns, discounts, the morrow's purchases."""
-    warehouse = DuckDBWarehouse(tmp_path_factory.mktemp("marts") / "warehouse.duckdb")
+    models = dbt_warehouse.Warehouse(tmp_path_factory.mktemp("marts"), manifest)
     rows = [
         # a discount of a euro; every third purchase is two receipts and has a return beside it
-        (country, day, customer, 1 + (n % 3 == 0), n % 3 == 0, euros + 1, Decimal(1), Decimal(99))
+        (country, day, customer, 1 + (n % 3 == 0), n % 3 == 0, euros + 1, Decimal(1), euros - 99)
         for n, (country, customer, day, euros) in enumerate(bought)
     ]
-    back = (False, True, Decimal(0), Decimal(0), Decimal(70))
+    back = (False, True, Decimal(0), Decimal(0), Decimal(-70))
     rows += [("FR", date(2024, 3, 3), 900, *back), ("FR", date(2024, 7, 7), 901, *back)]
-    names = "country, business_date, customer_id, sale_invoices, return_invoices, "
-    names += "gross_sales_eur, discounts_eur, returns_eur"
-    with warehouse.connect() as connection:
-        connection.execute("create schema marts")
-        connection.execute(
-            "create table marts.fct_customer_behavior (country varchar, business_date date, "
-            "customer_id bigint, sale_invoices bigint, return_invoices bigint, gross_sales_eur "
-            "decimal(18, 2), discounts_eur decimal(18, 2), returns_eur decimal(18, 2))"
-        )
-        connection.executemany(
-            f"insert into marts.fct_customer_behavior ({names}) values (?, ?, ?, ?, ?, ?, ?, ?)",
-            sorted(rows, key=lambda row: (row[2] * 7919) % 997),
-        )
+    models.execute("create schema marts")
+    models.execute(
+        "create table marts.fct_customer_behavior (country varchar, business_date date, "
+        "customer_id bigint, sale_invoices bigint, return_invoices bigint, gross_sales_eur "
+        "decimal(18, 2), discounts_eur decimal(18, 2), net_sales_eur decimal(18, 2))"
+    )
+    columns = zip(*sorted(rows, key=lambda row: (row[2] * 7919) % 997), strict=True)
+    models.execute(
+        f"insert into marts.fct_customer_behavior select {', '.join(['unnest(?)'] * 8)}",
+        [list(column) for column in columns],
+    )
+    models.run("fct_customers_monthly")
+    warehouse = DuckDBWarehouse(models.path)
+    with warehouse.connect():
         yield warehouse
 
 

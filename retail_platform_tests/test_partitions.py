@@ -162,6 +162,14 @@ class TestRectangles:
         )
         assert found <= min(by_country, by_day)
 
+    @given(selections)
+    def test_days_of_a_country_stay_together_where_they_have_to(self, keys: set[Partition]) -> None:
+        found = rectangles(keys, ORDER, days_together=True)
+        assert {p for box in found for p in box} == keys
+        for country in ORDER:
+            blocks = _blocks({k.day.toordinal() for k in keys if k.country == country})
+            assert sum(country in box.countries for box in found) == blocks
+
     @given(selections, st.randoms(use_true_random=False))
     def test_the_order_of_the_selection_does_not_matter(
         self, keys: set[Partition], rng: object

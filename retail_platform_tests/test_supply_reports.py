@@ -274,7 +274,7 @@ def test_data_tests_pass(history: History) -> None:
 
 def test_a_slice_is_the_same_when_it_is_built_alone(history: History) -> None:
     """What it needs of other days is read from where it is declared, and nowhere else."""
-    reports = (*REPORTS, "rpt_reorder_alerts")
+    reports = (*REPORTS, "rpt_reorder_alerts", "fct_inventory_daily")
     before = {report: history.table(report) for report in reports}
     # the last one ends six days before the first list with SUP-3
     slices = (("FR", 120, 120), ("US", 185, 190), ("FR", 240, 299), ("FR", 30, 34))
@@ -283,6 +283,48 @@ def test_a_slice_is_the_same_when_it_is_built_alone(history: History) -> None:
             " ".join(reports), countries=country, first_day=day(first), last_day=day(last)
         )
         assert {report: history.table(report) for report in reports} == before
+
+
+def test_what_moved_before_is_carried_and_read_where_it_is_not(history: History) -> None:
+    warehouse, monthly = history.warehouse, "intermediate.int_inventory_monthly"
+    built = ("fct_inventory_daily", "rpt_reorder_alerts")
+    before = {mart: history.table(mart) for mart in built}
+    carried, today = date(2024, 5, 31), day(120)
+    warehouse.execute(f"create table kept as from {monthly}")
+    try:
+        warehouse.execute(
+            f"update {monthly} set closing_units = closing_units + 1000, supplier_id = 'SUP-9'"
+            " where country = 'FR' and business_date = ?",
+            [carried],
+        )
+        warehouse.execute(
+            f"delete from {monthly} where country = 'US' and business_date = ?", [carried]
+        )
+        warehouse.run(" ".join(built), countries="FR,US", first_day=today, last_day=today)
+        stock = warehouse.execute(
+            "select country, store_id, product_id, size, closing_units from"
+            " marts.fct_inventory_daily where business_date = ?",
+            [today],
+        )
+        known = warehouse.execute("select distinct store_id, product_id, size from kept where"
+                                  " country = 'FR' and business_date = ?", [carried])  # fmt: skip
+        assert known
+        assert {row[1:4] for row in stock if row[0] == "FR" and row[4] > 900} == {*known}
+        suppliers = warehouse.execute(
+            "select distinct supplier_id from marts.rpt_reorder_alerts"
+            " where country = 'FR' and business_date = ?",
+            [today],
+        )
+        assert ("SUP-9",) in suppliers
+        for mart, rows in before.items():
+            of_us = [row for row in rows if row[0] == "US"]
+            assert [row for row in history.table(mart) if row[0] == "US"] == of_us
+    finally:
+        warehouse.execute(f"delete from {monthly}")
+        warehouse.execute(f"insert into {monthly} from kept")
+        warehouse.execute("drop table kept")
+        warehouse.run(" ".join(built), countries="FR,US", first_day=today, last_day=today)
+    assert {mart: history.table(mart) for mart in built} == before
 
 
 def test_a_day_closes_when_its_country_reports_again(history: History) -> None:

@@ -1,4 +1,4 @@
-"""Customer lifetime values: marts that Python computes out of fct_customer_behavior.
+"""Customer lifetime values: marts that Python computes out of fct_customers_monthly.
 
 What a customer is expected to buy needs a likelihood to be maximised, which SQL cannot. Here is
 what the marts are, what is read for them and what they promise; the mathematics are in
@@ -44,8 +44,9 @@ MIN_CALIBRATION_WEEKS = 26
 """A quarter is told from half a year or more, or not at all."""
 
 _DAYS = 7
-_INPUT = dg.AssetKey(["marts", "fct_customer_behavior"])
-_INPUT_MODEL = "model.retail_platform.fct_customer_behavior"
+_CUSTOMERS = dg.AssetKey(["marts", "fct_customers_monthly"])
+_CUSTOMER_DAYS = dg.AssetKey(["marts", "fct_customer_behavior"])
+_INPUTS = (_CUSTOMERS, _CUSTOMER_DAYS)
 
 _KEY = {
     "country": ("varchar", "Market, ISO code."),
@@ -221,34 +222,30 @@ def lifetime_value_specs(
     partitioning: Partitioning, database: str
 ) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
     """The two marts and their checks."""
-    read = {
-        "customer_id": ["customer_id"],
-        "first_purchase_date": ["business_date", "sale_invoices"],
-        "last_purchase_date": ["business_date", "sale_invoices"],
-        "country": ["country"],
-        "business_date": ["business_date"],
-    }
-    purchases = ["customer_id", "business_date", "sale_invoices"]
-    spend = ["gross_sales_eur", "discounts_eur"]
+    history = ["first_purchase_date", "last_purchase_date", "purchase_days"]
+    spend = ["purchases_eur", "first_purchase_eur"]
+
+    def lineage(column: str) -> list[dg.TableColumnDep]:
+        if column in (*_KEY, "customer_id", "first_purchase_date", "last_purchase_date"):
+            return [dg.TableColumnDep(_CUSTOMERS, column)]
+        of_money = column.endswith("_eur") or column.startswith("spend")
+        told = [
+            dg.TableColumnDep(_CUSTOMERS, name) for name in (*history, *(spend if of_money else ()))
+        ]
+        if column.startswith("holdout"):
+            told += [
+                dg.TableColumnDep(_CUSTOMER_DAYS, n) for n in ("business_date", "sale_invoices")
+            ]
+        return told
+
     specs = [
         computed_mart_spec(
             name,
             database=database,
             description=description,
             columns=COLUMNS[name],
-            deps=[dg.AssetDep(_INPUT, partition_mapping=partitioning.window(None))],
-            lineage={
-                column: [
-                    dg.TableColumnDep(_INPUT, source)
-                    for source in read.get(
-                        column,
-                        [*purchases, *spend]
-                        if column.endswith("_eur") or column.startswith("spend")
-                        else purchases,
-                    )
-                ]
-                for column in COLUMNS[name]
-            },
+            deps=[dg.AssetDep(key, partition_mapping=partitioning.window(None)) for key in _INPUTS],
+            lineage={column: lineage(column) for column in COLUMNS[name]},
             partitioning=partitioning,
         )
         for name, description in (
@@ -287,7 +284,8 @@ class LifetimeValueRun(TableRun):
     def build(self, slices: Slices) -> None:
         """Replace the slices of the marts."""
         with self._warehouse.connect():
-            never_built = models_without_table(self._dbt, self._warehouse, [_INPUT_MODEL])
+            inputs = [f"model.retail_platform.{key.path[-1]}" for key in _INPUTS]
+            never_built = models_without_table(self._dbt, self._warehouse, inputs)
             if never_built:
                 self._dbt.run(never_built, slices, self._context.run_id)
             self._rows = lifetime_values(self._warehouse, slices)
@@ -351,31 +349,38 @@ def lifetime_values(warehouse: Warehouse, slices: Slices) -> dict[str, pl.DataFr
 
 def _closing_days(warehouse: Warehouse, slices: Slices) -> list[Partition]:
     """Last days of the months that end in the slices and in which the country had a customer."""
-    countries = ", ".join(f"'{country}'" for country in slices.countries)
     rows = warehouse.query(
-        f"select distinct country, last_day(business_date) from marts.{_INPUT.path[-1]} "
-        f"where country in ({countries}) and business_date between "
-        f"date '{slices.first_day - timedelta(days=30)}' and date '{slices.last_day}'"
+        f"select distinct country, business_date from marts.{_CUSTOMERS.path[-1]} "
+        f"where {slices.condition('business_date')}"
     )
-    found = (Partition(country, day) for country, day in rows)
-    return sorted(p for p in found if slices.first_day <= p.day <= slices.last_day)
+    return sorted(Partition(country, day) for country, day in rows)
 
 
 def _customers(warehouse: Warehouse, until: Partition, split: date) -> pl.DataFrame:
-    """Purchases of each customer of a country up to a day and including it.
+    """Purchases of each customer of a country up to a closing day and including it.
 
-    What was known on the day of the split is read along, since history is long.
+    What was known on the day of the split is read along: at the last month end before it, and from
+    the days since.
     """
-    known = f"case when business_date <= date '{split}' then business_date end"
-    spend = "(gross_sales_eur - discounts_eur)"
-    # Ranking the purchases of each customer, to leave the first one out, takes twice as long.
+    of_country = f"country = '{until.country}'"
+    ((carried,),) = warehouse.query(
+        f"select coalesce(max(business_date), date '{date.min}') "
+        f"from marts.{_CUSTOMERS.path[-1]} where {of_country} and business_date <= date '{split}'"
+    )
     rows = warehouse.query(
-        "select customer_id, min(business_date), max(business_date), count(*) - 1, "
-        f"cast(sum{spend} - min_by({spend}, business_date) as double), "
-        f"max({known}), count({known}) - 1 "
-        f"from marts.{_INPUT.path[-1]} where country = '{until.country}' "
-        f"and business_date <= date '{until.day}' and sale_invoices > 0 "
-        "group by customer_id order by customer_id"
+        "select customer_id, now.first_purchase_date, now.last_purchase_date, "
+        "now.purchase_days - 1, cast(now.purchases_eur - now.first_purchase_eur as double), "
+        "coalesce(since.last_purchase_date, known.last_purchase_date), "
+        "coalesce(known.purchase_days, 0) + coalesce(since.purchase_days, 0) - 1 "
+        f"from (select * from marts.{_CUSTOMERS.path[-1]} where {of_country} "
+        f"and business_date = date '{until.day}' and purchase_days > 0) as now "
+        f"left join (select * from marts.{_CUSTOMERS.path[-1]} where {of_country} "
+        f"and business_date = date '{carried}') as known using (customer_id) "
+        "left join (select customer_id, max(business_date) as last_purchase_date, "
+        f"count(*) as purchase_days from marts.{_CUSTOMER_DAYS.path[-1]} where {of_country} "
+        f"and business_date > date '{carried}' and business_date <= date '{split}' "
+        "and sale_invoices > 0 group by customer_id) as since using (customer_id) "
+        "order by customer_id"
     )
     schema = {
         "customer_id": pl.Int64(),

@@ -309,6 +309,8 @@ class ModelTranslator(DagsterDbtTranslator):
         deps = list(spec.deps)
         if business:
             deps += self._late_days(props, manifest)
+        if props["name"] in props["meta"].get("reads", {}):
+            deps.append(dg.AssetDep(spec.key, partition_mapping=self._partitioning.own_past()))
         lineage = {
             column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), name) for path, name in inputs]
             for column, inputs in self._lineage.get(unique_id, {}).items()

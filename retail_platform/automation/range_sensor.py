@@ -275,8 +275,10 @@ def range_requests(
                 together[frozenset(partitions)].append(key)
         # What several are made of comes before them, or they would be built twice.
         for partitions, keys in sorted(together.items(), key=lambda item: max(map(place, item[1]))):
-            exact = rectangles(partitions, countries)
             for layer in layers(asset_graph, keys):
+                # What is made of its own past would, days first, be built on days yet to be built.
+                own_past = any(asset_graph.get(key).has_self_dependency for key in layer)
+                exact = rectangles(partitions, countries, days_together=own_past)
                 ranges = joined(exact, countries, partial(is_spare, layer)) if is_spare else exact
                 requests += [
                     dg.RunRequest(

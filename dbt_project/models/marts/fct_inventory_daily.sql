@@ -11,7 +11,10 @@
 } -%}
 {{ config(
     tags=['business_day', 'country'],
-    meta={'reads': {'int_inventory_movements': {'days_before': 'all'}}},
+    meta={'reads': {
+        'int_inventory_movements': {'days_before': 'all'},
+        'int_inventory_monthly': {'days_before': 'all'},
+    }},
 ) }}
 
 -- Made of the movements, not of their fact: the fact lacks days without a rate, and a day that is
@@ -19,10 +22,15 @@
 
 with
 
+carried as (
+
+    {{ carried_rows('int_inventory_monthly') }}
+
+),
+
 movements as (
 
-    select * from {{ ref('int_inventory_movements') }}
-    where {{ in_window('int_inventory_movements', 'country', 'business_date') }}
+    {{ rows_since_carried('int_inventory_movements', 'carried') }}
 
 ),
 
@@ -73,32 +81,44 @@ movement_totals as (
 
 ),
 
-items as (
+opening_totals as (
 
-    select distinct {{ item | join(', ') }} from movement_totals
-
-),
-
-items_on_days as (
-
-    select {{ prefixed('items', item) }}, days.business_date
-    from items
-    inner join days
-        on days.country = items.country
+    select
+        {{ item | join(', ') }},
+        net_units,
+        received_units,
+        received_cost,
+        moved_units,
+        moved_cost
+    from movement_totals
+    where business_date is null
 
     union all
 
-    select {{ item | join(', ') }}, business_date
-    from movement_totals
-    where business_date is null
+    select
+        {{ item | join(', ') }},
+        closing_units as net_units,
+        received_units,
+        received_cost_local as received_cost,
+        moved_units,
+        moved_cost_local as moved_cost
+    from carried
+
+),
+
+items as (
+
+    select {{ item | join(', ') }} from opening_totals
+    union
+    select {{ item | join(', ') }} from movement_totals
 
 ),
 
 daily_totals as (
 
     select
-        {{ prefixed('items_on_days', item) }},
-        items_on_days.business_date,
+        {{ prefixed('items', item) }},
+        days.business_date,
         coalesce(movement_totals.movements, 0) as movements,
         {%- for column in columns_of_types.values() %}
         coalesce(movement_totals.{{ column }}, 0) as {{ column }},
@@ -107,10 +127,27 @@ daily_totals as (
         coalesce(movement_totals.received_cost, 0) as received_cost,
         coalesce(movement_totals.moved_units, 0) as moved_units,
         coalesce(movement_totals.moved_cost, 0) as moved_cost
-    from items_on_days
+    from items
+    inner join days
+        on days.country = items.country
     left join movement_totals
-        on movement_totals.business_date is not distinct from items_on_days.business_date
-        and {{ same_or_null('movement_totals', 'items_on_days', item) }}
+        on movement_totals.business_date = days.business_date
+        and {{ same_or_null('movement_totals', 'items', item) }}
+
+    union all
+
+    select
+        {{ item | join(', ') }},
+        null as business_date,
+        0 as movements,
+        {%- for column in columns_of_types.values() %}
+        {{ column if column == 'received_units' else '0 as ' ~ column }},
+        {%- endfor %}
+        net_units,
+        received_cost,
+        moved_units,
+        moved_cost
+    from opening_totals
 
 ),
 

@@ -3,6 +3,7 @@
     tags=['business_day', 'country'],
     meta={'reads': {
         'int_inventory_movements': {'days_before': 'all'},
+        'int_inventory_monthly': {'days_before': 'all'},
         'dim_supplier': {'days_before': 'all', 'days_after': var('lookback_days') - 1},
     }},
 ) }}
@@ -21,10 +22,15 @@ stock as (
 
 ),
 
+carried as (
+
+    {{ carried_rows('int_inventory_monthly') }}
+
+),
+
 movements as (
 
-    select * from {{ ref('int_inventory_movements') }}
-    where {{ in_window('int_inventory_movements', 'country', 'business_date') }}
+    {{ rows_since_carried('int_inventory_movements', 'carried') }}
 
 ),
 
@@ -35,38 +41,28 @@ suppliers as (
 
 ),
 
-receipts as (
-
-    select * from movements
-    where movement_type = 'receipt'
-        and supplier_id is not null
-
-),
-
--- each day of the slices, and of all days before them one
-receipt_days as (
+last_receipts as (
 
     select
         {{ item | join(', ') }},
-        max(business_date) as business_date
-    from receipts
-    group by
-        {{ item | join(', ') }},
-        case when {{ in_slices(none, 'business_date') }} then business_date end
-
-),
-
-last_receipts as (
-
-    select receipts.*
-    from receipts
-    inner join receipt_days
-        on receipt_days.business_date = receipts.business_date
-        and {{ same_or_null('receipt_days', 'receipts', item) }}
+        supplier_id,
+        business_date
+    from movements
+    where movement_type = 'receipt'
+        and supplier_id is not null
     qualify row_number() over (
-        partition by {{ prefixed('receipts', item) }}, receipts.business_date
-        order by receipts.moved_at desc nulls last, receipts.movement_id desc nulls last
+        partition by {{ item | join(', ') }}, business_date
+        order by moved_at desc nulls last, movement_id desc nulls last
     ) = 1
+
+    union all
+
+    select
+        {{ item | join(', ') }},
+        supplier_id,
+        last_receipt_date as business_date
+    from carried
+    where supplier_id is not null
 
 ),
 
