@@ -919,7 +919,7 @@ def rebuilt_from_scratch(
         warehouse.replace_partitions(lake, platform.contracts[feed], loads, "rebuild")
     failed = [r for r in dbt.run(["*"], None) if not r.ok]
     assert not failed, failed
-    everything = Slices(COUNTRIES, FIRST_DAY, LAST_DAY)
+    everything = Slices(COUNTRIES, FIRST_DAY, settings.last_day or LAST_DAY)
     for mart, rows in lifetime_values(warehouse, everything).items():
         warehouse.replace_slices(f"marts.{mart}", sql_types(mart), rows, everything)
     return warehouse.path

@@ -9,10 +9,12 @@ import logging
 import random
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -432,6 +434,17 @@ class TestWhatIsAskedFor:
         record.ran(business)
         # What looks back on these days, and on all days before them, follows.
         assert self.built_by(record, record.requests) <= LOOKING_BACK
+
+    def test_what_is_made_of_something_that_waits_waits_as_well(self, record: Record) -> None:
+        """Reports of stock read movements, which are there, and balances that are to come."""
+        record.built("staging/stg_inventory_movements", on(10))
+        built: list[tuple[str, str]] = []
+        while requests := record.requests():
+            for request in requests:
+                built += product(assets_of(request), record.covered(request))
+                record.ran(request)
+        assert {MOVEMENTS, MONTHLY_STOCK, DAILY_STOCK, STOCK_REPORT, REORDERS} <= dict(built).keys()
+        assert [twice for twice, times in Counter(built).items() if times > 1] == []
 
     def test_late_files_of_neighbours_share_runs_where_all_was_built_before(
         self, record: Record

@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from retail_platform.settings import PROJECT_DIR
 from retail_platform.transform.dbt_project import DbtProject
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
 from retail_platform_tests.histories import (
     COUNTRIES,
     FAULTS,
@@ -54,7 +56,7 @@ from retail_platform_tests.histories import (
     weather,
 )
 
-Play = Callable[..., None]
+Play = Callable[..., Path]
 FEW = 2
 HISTORIES = int(os.environ.get("RETAIL_TEST_HISTORIES", FEW))
 KINDS = [
@@ -76,8 +78,15 @@ def play(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path, no_data_t
         {"RETAIL_DUCKDB_PATH": str(scratch / "warehouse.duckdb")},
     )
 
-    def play_it(history: list[Step], days_to_lose: int = 0, filled: Sequence[str] = ()) -> None:
-        with Installation.new(home, dbt_work_dir) as installation:
+    def play_it(
+        history: list[Step],
+        days_to_lose: int = 0,
+        filled: Sequence[str] = (),
+        last_day: date = LAST_DAY,
+    ) -> Path:
+        with Installation.new(
+            home, dbt_work_dir, lambda s: replace(s, last_day=last_day)
+        ) as installation:
             installation.play([*history, Visit()])
             rebuilt = rebuilt_from_scratch(scratch, installation.seen, installation.platform, dbt)
             assert actual_raw(installation.warehouse) == expected_raw(installation.seen)
@@ -90,6 +99,7 @@ def play(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path, no_data_t
             if days_to_lose:
                 installation.rebuild_from_lake(days_to_lose)
                 assert "\n".join(differences(installation.warehouse, rebuilt)) == ""
+            return rebuilt
 
     return play_it
 
@@ -256,6 +266,41 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
     weather("FR", 11, [(3, "Nantes", 8)], 23),
     Visit("business-day publication"),
 ]
+
+
+MONTH_AFTER_MONTH: list[Step] = [
+    purchasing(5, {2: 3, 3: 9}, 5),
+    *(rates(n, 7, n) for n in (5, 36, 64, 90)),
+    *(sales(c, n, [(n, k, k) for k in (1, 2, 3)], n) for c in COUNTRIES for n in (5, 64)),
+    *(movements(c, n, [(n, 2, 9), (n, 3, 4)], n) for c in COUNTRIES for n in (5, 64)),
+    Visit(),
+    # The month between the two that are known, and the last day of the third.
+    *(sales(c, 36, [(36, 1, 2), (36, 4, 1)], 90) for c in COUNTRIES),
+    movements("FR", 36, [(36, 2, -3)], 90),
+    sales("FR", 90, [(90, 1, 5), (90, 5, 2)], 90),
+    movements("CN", 90, [(90, 3, -2)], 90),
+    Visit(),
+    # The first month, on a day before the others that lacks a rate in CN; the first try fails.
+    *(sales(c, 8, [(3, 4, 9), (5, 2, 8)], 100) for c in COUNTRIES),
+    *(movements(c, 8, [(3, 3, 2), (5, 4, 1)], 100) for c in COUNTRIES),
+    Visit("before models"),
+    Visit(),
+    # Less than was known of it, while a month after it changes, too.
+    sales("CN", 5, [(5, 2, 1)], 110),
+    movements("FR", 5, [(5, 3, 1)], 110),
+    sales("CN", 36, [(36, 1, 7)], 110),
+    Visit(meanwhile=sales("CN", 5, [(5, 3, 3)], 111, "_b")),
+]
+
+
+@pytest.mark.timeout(600)
+def test_what_is_carried_from_month_end_to_month_end_ends_like_a_rebuild(play: Play) -> None:
+    """Which carries nothing, and adds up all days."""
+    # Rates, and reports of weeks and later days, reach beyond the last delivery.
+    rebuilt = play(MONTH_AFTER_MONTH, last_day=day(105))
+    for table in ("marts.fct_customers_monthly", "intermediate.int_inventory_monthly"):
+        closed = DuckDBWarehouse(rebuilt).query(f"select distinct business_date from {table}")
+        assert {of for (of,) in closed} == {date(2025, 1, 31), date(2025, 2, 28), day(90)}
 
 
 @pytest.mark.timeout(600)

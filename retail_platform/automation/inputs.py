@@ -44,6 +44,11 @@ _UNFINISHED: WeakKeyDictionary[AssetGraphView, Sequence[DagsterRun]] = WeakKeyDi
 _EVENTS: WeakKeyDictionary[AssetGraphView, "Events"] = WeakKeyDictionary()
 """Events as the conditions of one tick see them."""
 
+_LATER: WeakKeyDictionary[AssetGraphView, dict[dg.AssetKey, set[Partition]]] = WeakKeyDictionary()
+"""Partitions that wait for what is built first, as the conditions of one tick found them: inputs
+are evaluated before what is made of them. What reads one of these waits as well, else it would be
+built now and once more."""
+
 
 class InputsArrived(dg.AutomationCondition):
     """True for partitions with an input newer than the start of their last attempt.
@@ -87,17 +92,22 @@ class InputsArrived(dg.AutomationCondition):
             for key, subset in context.request_subsets_by_key.items()
             if isinstance(key, dg.AssetKey) and not subset.is_empty
         }
-        about_to_run = bool(parents & requested.keys())
+        later = _LATER.setdefault(view, {})
+        about_to_run = any(requested.get(parent) or later.get(parent) for parent in parents)
         if context.cursor == cursor and not about_to_run:
             return dg.AutomationResult(context, context.get_empty_subset(), cursor=cursor)
+        events = _EVENTS.setdefault(view, Events(view.instance))
         stale = stale_partitions(
-            _EVENTS.setdefault(view, Events(view.instance)),
+            events,
             view.asset_graph,
             context.key,
             requested,
+            later,
             done_until=_done_until(context.cursor, days, parents),
         )
-        busy = await _being_written(view, context.key, runs) if stale else set()
+        waiting = _waiting(events, view.asset_graph, context.key, requested, later)
+        busy = await _being_written(view, context.key, runs) if stale or waiting else set()
+        later[context.key] = waiting | busy
         subset = view.get_subset_from_partition_keys(
             context.key,
             view.asset_graph.get(context.key).partitions_def,
@@ -130,7 +140,7 @@ async def _being_written(
     found = {*_by_runs(view.asset_graph, key, runs), *await _by_backfills(view, key)}
     for parent, children in _children_by_input(view.asset_graph, key).items():
         built = {*_by_runs(view.asset_graph, parent, runs), *await _by_backfills(view, parent)}
-        found |= children.newest(dict.fromkeys(built, 0)).keys()
+        found |= children.reading(built)
     return found
 
 
@@ -226,6 +236,7 @@ def stale_partitions(
     asset_graph: BaseAssetGraph,
     key: dg.AssetKey,
     requested: Mapping[dg.AssetKey, set[Partition]] | None = None,
+    later: Mapping[dg.AssetKey, set[Partition]] | None = None,
     *,
     count_failed_attempts: bool = True,
     done_until: Mapping[dg.AssetKey, int] | None = None,
@@ -236,6 +247,7 @@ def stale_partitions(
         events: of this look; when several assets are looked at, of their common look.
         requested: partitions of other assets that are about to run. One that will run in the same
             run makes its output stale now; one that will not makes its output wait.
+        later: partitions of other assets that wait themselves, and make their output wait.
         count_failed_attempts: False compares with the last success instead: what a person means
             by "try again".
         done_until: per input an event up to which nothing is stale. With it the cost follows what
@@ -257,7 +269,6 @@ def stale_partitions(
     # What one run builds together is recorded in order, so there the end of the attempt counts.
     ended = {p: max(i, done.get(p, i)) for p, i in started.items()}
     stale: set[Partition] = set()
-    waiting: set[Partition] = set()
     for parent, children in children_of.items():
         together = _same_run(asset_graph, key, parent, children)
         attempted = ended if together else started
@@ -267,12 +278,32 @@ def stale_partitions(
                 known is not None or not children.broadcast
             ):
                 stale.add(child)
-        affected = children.newest(dict.fromkeys((requested or {}).get(parent, ()), 0)).keys()
         if together:
-            stale |= affected
-        else:
-            waiting |= affected
-    return stale - waiting
+            stale |= children.reading((requested or {}).get(parent, ()))
+    return stale - _waiting(events, asset_graph, key, requested or {}, later or {})
+
+
+def _waiting(
+    events: Events,
+    asset_graph: BaseAssetGraph,
+    key: dg.AssetKey,
+    requested: Mapping[dg.AssetKey, set[Partition]],
+    later: Mapping[dg.AssetKey, set[Partition]],
+) -> set[Partition]:
+    """Partitions of an asset that read what is to be built first, now or later."""
+    found: set[Partition] = set()
+    for parent, children in _children_by_input(asset_graph, key).items():
+        coming = later.get(parent, set())
+        if not _same_run(asset_graph, key, parent, children):
+            coming = coming | requested.get(parent, set())
+        reading = children.reading(coming)
+        if children.broadcast:  # it brings no partition into being
+            reading &= {
+                *events.latest(key, _MATERIALIZED, of=reading),
+                *events.latest(key, _PLANNED, of=reading),
+            }
+        found |= reading
+    return found
 
 
 class _Children:
@@ -310,6 +341,10 @@ class _Children:
     def same_partition(self) -> bool:
         """Whether input and output partition are always the same."""
         return self._countries is None and self._start == self._end == 0
+
+    def reading(self, inputs: Collection[Partition]) -> set[Partition]:
+        """Output partitions that exist and read any of these."""
+        return set(self.newest(dict.fromkeys(inputs, 0)))
 
     def newest(self, inputs: Mapping[Partition, int]) -> dict[Partition, int]:
         """Output partitions that exist and read any of these, with the greatest number they read.

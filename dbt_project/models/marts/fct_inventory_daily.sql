@@ -41,14 +41,6 @@ fx_rates as (
 
 ),
 
-days as (
-
-    select distinct country, business_date
-    from movements
-    where {{ in_slices(none, 'business_date') }}
-
-),
-
 dated_movements as (
 
     -- days before the slices are one balance
@@ -78,6 +70,14 @@ movement_totals as (
         {{ total('abs(cost_amount_local)') }} as moved_cost
     from dated_movements
     group by {{ item | join(', ') }}, slice_date
+
+),
+
+days as (
+
+    select distinct country, business_date
+    from movement_totals
+    where business_date is not null
 
 ),
 
