@@ -13,6 +13,7 @@ from retail_platform.alerts.sensor import build_alert_sensor
 from retail_platform.assets.batch_day import build_batch_day_assets
 from retail_platform.assets.business_day import Computed, build_business_day_assets
 from retail_platform.assets.completeness import build_completeness_checks
+from retail_platform.assets.following_steps import follow_steps_that_succeeded
 from retail_platform.assets.input_versions import look_up_input_versions_when_asked
 from retail_platform.assets.lifetime_values import LifetimeValueRun, lifetime_value_specs
 from retail_platform.assets.pulled import build_pull_assets, jobs_of
@@ -74,6 +75,7 @@ def build_platform(
     # rests on; one warning per mapping would drown everything else in every process's log.
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     look_up_input_versions_when_asked()
+    follow_steps_that_succeeded()
     resources = resources or resources_for(settings)
     registry = load_countries(settings.countries_file)
     contracts = load_contracts(settings.contracts_paths)

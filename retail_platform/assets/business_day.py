@@ -50,18 +50,23 @@ def build_business_day_assets(
 
     Dagster knows one mapping for an input of a definition, whichever asset reads it. So one
     definition holds what reads its own day, and dimensions as of it; each model that reads more is
-    one alone.
+    one alone, and so is what is made of one: a definition that has its input in another one and the
+    input's input in itself would be two steps of a run.
     """
     specs, check_specs = models
     by_key = models_of(specs, manifest)
     facts_above = _facts_above([*specs, *(s for (own, _), _ in computed.values() for s in own)])
     business = {model.table for model in by_key.values()}
     groups: dict[str, list[dg.AssetSpec]] = {scope.value: []}
-    for spec in specs:
-        model = by_key[spec.key]
-        others = manifest["nodes"][model.unique_id]["meta"].get("reads", {})
-        alone = not business.isdisjoint(others)
-        groups.setdefault(model.table if alone else scope.value, []).append(spec)
+    of_key = {spec.key: spec for spec in specs}
+    alone: set[str] = set()
+    for key, model in by_key.items():
+        node = manifest["nodes"][model.unique_id]
+        reads_others = not business.isdisjoint(node["meta"].get("reads", {}))
+        if reads_others or not alone.isdisjoint(node["depends_on"]["nodes"]):
+            alone.add(model.unique_id)
+        name = model.table if model.unique_id in alone else scope.value
+        groups.setdefault(name, []).append(of_key[key])
 
     def start(context: dg.AssetExecutionContext, dbt: DbtResource, database: Warehouse) -> ModelRun:
         return ModelRun(context, by_key, dbt.project(), database)

@@ -5,7 +5,7 @@ data versions in the events of its outputs. The steps of this platform record pa
 (`recording`) and never ask; for a model that reads two months of sales of seven countries, finding
 thousands of partitions takes longer than building it.
 
-The only module that changes how Dagster executes steps.
+The only module that changes what Dagster does before a step.
 """
 
 import dagster as dg

@@ -10,9 +10,9 @@ all of them in batches::
         loaded = load(context.partition_keys)
         record_materializations(context, (materialization(key) for key in loaded))
 
-Such an op yields no output for these assets, hence ``skippable``. Steps that depend on them are
-then skipped in the same run; automation has to start them. Dagster adds data versions to outputs
-only: where they matter, set the tag ``dagster/data_version`` on the materializations.
+Such an op yields no output for these assets, hence ``skippable``. Steps that depend on them Dagster
+would skip in the same run; see `following_steps`. It adds data versions to outputs only: where they
+matter, set the tag ``dagster/data_version`` on the materializations.
 
 The storages of this project (`retail_platform.event_log`) take the materializations of an asset at
 once. For others Dagster creates an event for each and forms batches of them when

@@ -405,7 +405,7 @@ def _same_run(
 ) -> bool:
     """Whether both can be built in one run: the same partitions, by the same step.
 
-    Dagster skips a step if the one before it yields no outputs; ours record partitions instead.
+    What another step of a run records is newer than the start of the run, which would be repeated.
     An asset that is made of its own past is built with it, all days in one statement.
     """
     if key == parent:
