@@ -5,30 +5,50 @@
 {#- One row per run of equal attributes: valid_from is the batch date that brought the attributes,
     valid_to the batch date that brought others (exclusive, null = current).
 
-    relation  CTE with one row per key and batch_date, over all of staging
+    relation    CTE with one row per key and batch_date, over all of staging
+    attributes  its other columns
 
     An increment looks at the keys delivered in its slices and at those with a version that starts
     there. The second half finds rows that a correction removed: such a row either started a
-    version, or repeated the one before it and never mattered. -#}
+    version, or repeated the one before it and never mattered. Of what was delivered before the
+    slices, the versions are known and say all there is to say. -#}
 {% macro versions_of_touched_keys(relation, key, attributes) %}
+{%- set columns = key + attributes -%}
+{%- set touched_keys -%}
+(
+    select {{ key | join(', ') }}
+    from {{ relation }}
+    where {{ in_slices('country', 'batch_date') }}
+    union
+    select {{ key | join(', ') }}
+    from {{ this }}
+    where {{ in_slices('country', 'valid_from') }}
+)
+{%- endset -%}
 {%- set touched_rows -%}
 (
-    select staged.*
+    select
+        {{ prefixed('staged', columns) }},
+        staged.batch_date
     from {{ relation }} as staged
     {%- if is_incremental() and is_sliced() %}
-    where exists (
-        select 1
-        from (
-            select {{ key | join(', ') }}
-            from {{ relation }}
-            where {{ in_slices('country', 'batch_date') }}
-            union
-            select {{ key | join(', ') }}
-            from {{ this }}
-            where {{ in_slices('country', 'valid_from') }}
-        ) as touched
-        where {{ same('touched', 'staged', key) }}
-    )
+    where {{ in_slices(none, 'staged.batch_date', trail_days='all') }}
+        and exists (
+            select 1
+            from {{ touched_keys }} as touched
+            where {{ same('touched', 'staged', key) }}
+        )
+    union all
+    select
+        {{ prefixed('known', columns) }},
+        known.valid_from as batch_date
+    from {{ this }} as known
+    where known.valid_from < date '{{ run_slices().first_day }}'
+        and exists (
+            select 1
+            from {{ touched_keys }} as touched
+            where {{ same('touched', 'known', key) }}
+        )
     {%- endif %}
 )
 {%- endset -%}

@@ -368,12 +368,13 @@ def _customers(warehouse: Warehouse, until: Partition, split: date) -> pl.DataFr
         f"from marts.{_CUSTOMERS.path[-1]} where {of_country} and business_date <= date '{split}'"
     )
     rows = warehouse.query(
-        "select customer_id, now.first_purchase_date, now.last_purchase_date, "
-        "now.purchase_days - 1, cast(now.purchases_eur - now.first_purchase_eur as double), "
+        "select customer_id, closing.first_purchase_date, closing.last_purchase_date, "
+        "closing.purchase_days - 1, "
+        "cast(closing.purchases_eur - closing.first_purchase_eur as double), "
         "coalesce(since.last_purchase_date, known.last_purchase_date), "
         "coalesce(known.purchase_days, 0) + coalesce(since.purchase_days, 0) - 1 "
         f"from (select * from marts.{_CUSTOMERS.path[-1]} where {of_country} "
-        f"and business_date = date '{until.day}' and purchase_days > 0) as now "
+        f"and business_date = date '{until.day}' and purchase_days > 0) as closing "
         f"left join (select * from marts.{_CUSTOMERS.path[-1]} where {of_country} "
         f"and business_date = date '{carried}') as known using (customer_id) "
         "left join (select customer_id, max(business_date) as last_purchase_date, "

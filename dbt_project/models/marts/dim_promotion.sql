@@ -1,5 +1,9 @@
 {%- set key = ['country', 'promotion_id'] -%}
 {%- set attributes = [
+    'starts_on',
+    'ends_on',
+    'category',
+    'sub_category',
     'discount_rate',
     'description',
 ] -%}
