@@ -108,7 +108,7 @@ opening_totals as (
 
 items as (
 
-    select {{ item | join(', ') }} from opening_totals
+    select {{ item | join(', ') }} from carried
     union
     select {{ item | join(', ') }} from movement_totals
 

@@ -43,6 +43,7 @@ suppliers as (
 
 last_receipts as (
 
+    -- of each day since, and the last one of all that are carried
     select
         {{ item | join(', ') }},
         supplier_id,
