@@ -11,16 +11,18 @@ from dagster._core.execution.plan.active import ActiveExecution
 from retail_platform.assets.following_steps import follow_steps_that_succeeded
 from retail_platform.assets.models import ModelRun
 from retail_platform.partitions import RANGE_END_TAG, RANGE_START_TAG
-from retail_platform_tests.histories import Installation, Visit, day, fail, sales
+from retail_platform.warehouse.duckdb_file import DuckDBWarehouse
+from retail_platform_tests.histories import Installation, day, fail
 
 CHAIN = ("fct_customer_behavior", "fct_customers_monthly", "rpt_cohort_retention")
 """Three steps, each made of what the one before records."""
 
 
-@pytest.fixture
-def installation(tmp_path: Path, dbt_work_dir: Path) -> Any:
-    with Installation.new(tmp_path / "home", dbt_work_dir) as installed:
-        installed.play([sales("FR", 5, [(3, 1, 1), (5, 2, 4)], 1), Visit()])
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory, dbt_work_dir: Path) -> Any:
+    with Installation.new(tmp_path_factory.mktemp("home") / "home", dbt_work_dir) as installed:
+        (installed.lake.local_root or Path()).mkdir(parents=True, exist_ok=True)
+        DuckDBWarehouse(installed.warehouse).prepare(installed.platform.contracts.values())
         yield installed
 
 
