@@ -269,23 +269,24 @@ REFERENCE_DATA_AND_FAILURES: list[Step] = [
 
 
 MONTH_AFTER_MONTH: list[Step] = [
-    purchasing(28, {2: 3, 3: 9}, 28),
-    *(rates(n, 7, n) for n in (28, 36, 56)),
-    *(sales(c, n, [(n, k, k) for k in (1, 2, 3)], n) for c in COUNTRIES for n in (28, 56)),
-    *(movements(c, n, [(n, 2, 9), (n, 3, 4)], n) for c in COUNTRIES for n in (28, 56)),
+    purchasing(31, {2: 3, 3: 9}, 31),
+    *(rates(n, 7, n) for n in (31, 40, 56)),
+    *(sales(c, n, [(n, k, k) for k in (1, 2, 3)], n) for c in COUNTRIES for n in (31, 56)),
+    *(movements(c, n, [(n, 2, 9), (n, 3, 4)], n) for c in COUNTRIES for n in (31, 56)),
     Visit(),
-    # A day between those that are known, and the last one of its month.
-    *(sales(c, 36, [(36, 1, 2), (36, 4, 1)], 70) for c in COUNTRIES),
-    movements("FR", 36, [(36, 2, -3)], 70),
-    sales("FR", 59, [(59, 1, 5), (59, 5, 2)], 70),
-    movements("CN", 59, [(59, 3, -2)], 70),
     # The first month: more, on a day before the others that lacks a rate in CN, and less than was
     # known. The first try fails.
-    *(sales(c, 31, [(27, 4, 9), (28, 2, 8)], 70) for c in COUNTRIES),
-    *(movements(c, 31, [(27, 3, 2), (28, 4, 1)], 70) for c in COUNTRIES),
-    sales("CN", 28, [(28, 3, 1)], 70),
-    movements("FR", 28, [(28, 3, 1)], 70),
+    *(sales(c, 33, [(27, 4, 9), (31, 2, 8)], 70) for c in COUNTRIES),
+    *(movements(c, 33, [(27, 3, 2), (31, 4, 1)], 70) for c in COUNTRIES),
+    sales("CN", 31, [(31, 3, 1)], 70),
+    movements("FR", 31, [(31, 3, 1)], 70),
     Visit("before models"),
+    Visit(),
+    # The second month alone, which goes on from the first: a day between, and the last one.
+    *(sales(c, 40, [(40, 1, 2), (40, 4, 1)], 80) for c in COUNTRIES),
+    movements("FR", 40, [(40, 2, -3)], 80),
+    sales("FR", 59, [(59, 1, 5), (59, 5, 2)], 80),
+    movements("CN", 59, [(59, 3, -2)], 80),
 ]
 
 
