@@ -97,15 +97,15 @@ class InputsArrived(dg.AutomationCondition):
         if context.cursor == cursor and not about_to_run:
             return dg.AutomationResult(context, context.get_empty_subset(), cursor=cursor)
         events = _EVENTS.setdefault(view, Events(view.instance))
+        waiting = _waiting(events, view.asset_graph, context.key, requested, later)
         stale = stale_partitions(
             events,
             view.asset_graph,
             context.key,
             requested,
-            later,
+            waiting,
             done_until=_done_until(context.cursor, days, parents),
         )
-        waiting = _waiting(events, view.asset_graph, context.key, requested, later)
         busy = await _being_written(view, context.key, runs) if stale or waiting else set()
         later[context.key] = waiting | busy
         subset = view.get_subset_from_partition_keys(
@@ -236,7 +236,7 @@ def stale_partitions(
     asset_graph: BaseAssetGraph,
     key: dg.AssetKey,
     requested: Mapping[dg.AssetKey, set[Partition]] | None = None,
-    later: Mapping[dg.AssetKey, set[Partition]] | None = None,
+    waiting: set[Partition] | None = None,
     *,
     count_failed_attempts: bool = True,
     done_until: Mapping[dg.AssetKey, int] | None = None,
@@ -247,7 +247,7 @@ def stale_partitions(
         events: of this look; when several assets are looked at, of their common look.
         requested: partitions of other assets that are about to run. One that will run in the same
             run makes its output stale now; one that will not makes its output wait.
-        later: partitions of other assets that wait themselves, and make their output wait.
+        waiting: all that wait, if that is known; otherwise those that read what is requested.
         count_failed_attempts: False compares with the last success instead: what a person means
             by "try again".
         done_until: per input an event up to which nothing is stale. With it the cost follows what
@@ -280,7 +280,9 @@ def stale_partitions(
                 stale.add(child)
         if together:
             stale |= children.reading((requested or {}).get(parent, ()))
-    return stale - _waiting(events, asset_graph, key, requested or {}, later or {})
+    if waiting is None:
+        waiting = _waiting(events, asset_graph, key, requested or {}, {})
+    return stale - waiting
 
 
 def _waiting(
