@@ -14,41 +14,36 @@
     slices, the versions are known and say all there is to say. -#}
 {% macro versions_of_touched_keys(relation, key, attributes) %}
 {%- set columns = key + attributes -%}
-{%- set touched_keys -%}
-(
-    select {{ key | join(', ') }}
-    from {{ relation }}
-    where {{ in_slices('country', 'batch_date') }}
-    union
-    select {{ key | join(', ') }}
-    from {{ this }}
-    where {{ in_slices('country', 'valid_from') }}
-)
-{%- endset -%}
 {%- set touched_rows -%}
 (
     select
-        {{ prefixed('staged', columns) }},
-        staged.batch_date
-    from {{ relation }} as staged
+        {{ prefixed('delivered', columns) }},
+        delivered.batch_date
     {%- if is_incremental() and is_sliced() %}
-    where {{ in_slices(none, 'staged.batch_date', trail_days='all') }}
-        and exists (
-            select 1
-            from {{ touched_keys }} as touched
-            where {{ same('touched', 'staged', key) }}
-        )
-    union all
-    select
-        {{ prefixed('known', columns) }},
-        known.valid_from as batch_date
-    from {{ this }} as known
-    where known.valid_from < date '{{ run_slices().first_day }}'
-        and exists (
-            select 1
-            from {{ touched_keys }} as touched
-            where {{ same('touched', 'known', key) }}
-        )
+    from (
+        select {{ columns | join(', ') }}, batch_date
+        from {{ relation }}
+        where {{ in_slices(none, 'batch_date', trail_days='all') }}
+        union all
+        select {{ columns | join(', ') }}, valid_from as batch_date
+        from {{ this }}
+        where valid_from < date '{{ run_slices().first_day }}'
+    ) as delivered
+    where exists (
+        select 1
+        from (
+            select {{ key | join(', ') }}
+            from {{ relation }}
+            where {{ in_slices('country', 'batch_date') }}
+            union
+            select {{ key | join(', ') }}
+            from {{ this }}
+            where {{ in_slices('country', 'valid_from') }}
+        ) as touched
+        where {{ same('touched', 'delivered', key) }}
+    )
+    {%- else %}
+    from {{ relation }} as delivered
     {%- endif %}
 )
 {%- endset -%}
